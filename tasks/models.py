@@ -1,0 +1,106 @@
+"""Loads a LLaVA-style model and its processor from a folder or the hub: one place, so every stage sees the same model.
+
+    model = load_model(ref.path, dtype="float32", device=pick_device("auto"))
+    processor = load_processor(ref.path)
+
+Never runs code that comes with a model (`trust_remote_code` stays off) and reads safetensors only.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+
+from tasks.errors import LavaflowError
+from tasks.refs import ModelRef
+from tasks.store import digest_json, digest_tree
+
+log = logging.getLogger(__name__)
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+def pick_device(name: str) -> torch.device:
+    """The device a recipe asks for; `auto` is the first accelerator there is, else the CPU.
+
+    Raises:
+        LavaflowError: the recipe names a device that this machine lacks.
+    """
+    if name == "auto":
+        found = torch.accelerator.current_accelerator(check_available=True)
+        return found if found is not None else torch.device("cpu")
+    device = torch.device(name)
+    if device.type != "cpu":
+        found = torch.accelerator.current_accelerator(check_available=True)
+        if found is None or found.type != device.type:
+            raise LavaflowError(f"model.device: {name} is not here (found: {found or 'cpu only'}); use `auto` or `cpu`")
+    return device
+
+
+def load_model(path: str | Path, *, dtype: Dtype, device: torch.device, **options: Any) -> PreTrainedModel:
+    """A model in eval mode on `device`; `options` go to `from_pretrained`.
+
+    Raises:
+        LavaflowError: no model there, or one that is no image-text-to-text model, or with missing or unexpected keys.
+    """
+    try:
+        model, found = AutoModelForImageTextToText.from_pretrained(
+            str(path), dtype=getattr(torch, dtype), output_loading_info=True, **options
+        )
+    except (OSError, ValueError) as error:
+        raise LavaflowError(f"{path}: cannot load the model: {' '.join(str(error).split())[:300]}") from error
+    wrong = {
+        kind: sorted(found[kind])[:3] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if found[kind]
+    }
+    if wrong:
+        raise LavaflowError(f"{path}: the weights do not fit the model: {wrong}; save it again in the hub's key layout")
+    return model.to(device).eval()
+
+
+def load_processor(path: str | Path) -> ProcessorMixin:
+    """The model's processor: tokenizer, image processor and chat template.
+
+    Raises:
+        LavaflowError: no processor there, or none with a chat template.
+    """
+    try:
+        processor = AutoProcessor.from_pretrained(str(path))
+    except (OSError, ValueError) as error:
+        raise LavaflowError(f"{path}: cannot load the processor: {' '.join(str(error).split())[:300]}") from error
+    if not getattr(processor, "chat_template", None):
+        raise LavaflowError(f"{path}: the processor has no chat template; add chat_template.jinja to the folder")
+    processor.tokenizer.padding_side = "left"
+    return processor
+
+
+def base_ref(base: str, revision: str | None = None) -> ModelRef:
+    """The reference of a recipe's base model; a hub id is fetched and pinned to its commit.
+
+    Raises:
+        LavaflowError: neither a folder nor a model on the hub.
+    """
+    folder = Path(base)
+    if folder.is_dir():
+        return ModelRef(path=base, digest=digest_tree(folder), form="base", bytes=weight_bytes(folder))
+    if base.count("/") != 1 or base.startswith((".", "/")):
+        raise LavaflowError(f"model.base: {base} is neither a folder here nor a hub id (owner/name)")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        local = Path(
+            snapshot_download(base, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model"])
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise LavaflowError(
+            f"model.base: cannot fetch {base} from the hub: {' '.join(str(error).split())[:200]}"
+        ) from error
+    # the hub's snapshot folder is named by its commit, which stands for its content
+    return ModelRef(path=str(local), digest=digest_json([base, local.name]), form="base", bytes=weight_bytes(local))
+
+
+def weight_bytes(folder: Path) -> int:
+    """Size of a model folder's weight files in bytes."""
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
