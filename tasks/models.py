@@ -56,7 +56,7 @@ def load_model(path: str | Path, *, dtype: Dtype, device: torch.device, **option
     }
     if wrong:
         raise LavaflowError(f"{path}: the weights do not fit the model: {wrong}; save it again in the hub's key layout")
-    return model.to(device).eval()
+    return (model if "device_map" in options else model.to(device)).eval()
 
 
 def load_processor(path: str | Path) -> ProcessorMixin:
@@ -73,6 +73,41 @@ def load_processor(path: str | Path) -> ProcessorMixin:
         raise LavaflowError(f"{path}: the processor has no chat template; add chat_template.jinja to the folder")
     processor.tokenizer.padding_side = "left"
     return processor
+
+
+def save_model(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:
+    """Write a model and its processor so that `load_model`, the hub's tools and vLLM read them.
+
+    Keys follow llava-hf/llava-1.5-7b-hf (`vision_tower.vision_model.*`, `multi_modal_projector.*`,
+    `language_model.model.*`, `language_model.lm_head.*`); other families keep the layout they were loaded with.
+    Beside the safetensors lie config, generation config, tokenizer, image processor and chat template.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if model.config.model_type == "llava":
+        tensors = {_hub_key(key): tensor for key, tensor in model.state_dict().items()}
+        if model.config.tie_word_embeddings:
+            del tensors["language_model.lm_head.weight"]  # safetensors refuses two names for one tensor
+        model.save_pretrained(folder, state_dict=tensors, save_original_format=False)
+    else:
+        model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+_HUB_KEYS = (
+    ("lm_head.", "language_model.lm_head."),
+    ("model.language_model.", "language_model.model."),
+    ("model.multi_modal_projector.", "multi_modal_projector."),
+    ("model.vision_tower.vision_model.", "vision_tower.vision_model."),  # towers that keep the hub's own nesting
+    ("model.vision_tower.", "vision_tower.vision_model."),
+)
+
+
+def _hub_key(key: str) -> str:
+    """The name a LLaVA weight has on the hub; transformers 5 flattens it in memory."""
+    for inner, hub in _HUB_KEYS:
+        if key.startswith(inner):
+            return hub + key.removeprefix(inner)
+    return key
 
 
 def base_ref(base: str, revision: str | None = None) -> ModelRef:

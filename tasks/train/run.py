@@ -1,0 +1,94 @@
+"""Sets a training up and runs it: model, components, examples, trainer, saved result."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from tasks.dataset import Dataset, Row
+from tasks.errors import LavaflowError
+from tasks.models import load_model, load_processor, pick_device
+from tasks.recipe import Recipe
+from tasks.refs import ModelRef
+from tasks.train import checkpoint
+from tasks.train.attention import PACKED
+from tasks.train.components import add_adapter, find_components
+from tasks.train.examples import Example, ExampleMaker
+from tasks.train.pixels import PixelStore
+from tasks.train.save import save_trained
+from tasks.train.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+
+def run_training(
+    recipe: Recipe,
+    data_folder: Path,
+    base: ModelRef,
+    folder: Path,
+    on_update: Callable[[dict[str, Any]], None] | None = None,
+) -> None:
+    """Train into `folder`, going on from a checkpoint that lies there.
+
+    Raises:
+        LavaflowError: nothing to train on, a sample over max_length, a plan that does not fit the model, a loss that
+            is no number.
+    """
+    data = Dataset(data_folder)
+    device = pick_device(recipe.model.device)
+    processor = load_processor(base.path)
+    model = load_for_training(recipe, base, device)
+    make = ExampleMaker(processor, model.config)
+    examples = _examples(make, data.rows("train"), recipe.train.max_length, "train")
+    validation = _examples(make, data.rows("validation"), recipe.train.max_length, "validation")
+    if not examples:
+        raise LavaflowError(f"{data_folder}: no rows to train on; see its card.json for what was dropped and why")
+
+    torch.manual_seed(recipe.train.seed)  # the adapter's first weights are drawn here
+    parts = find_components(model)
+    add_adapter(parts, recipe.train, base.path)
+    trainer = Trainer(
+        parts, recipe.train, examples, validation, PixelStore(data, processor.image_processor), folder, on_update
+    )
+    endings = trainer.run()
+    save_trained(parts, trainer.touched, endings, folder)
+    (folder / checkpoint.FILE).unlink(missing_ok=True)
+
+
+def load_for_training(recipe: Recipe, base: ModelRef, device: torch.device) -> PreTrainedModel:
+    """The base with packed attention; with `load_in_4bit`, its language model's linear layers in NF4."""
+    options: dict[str, Any] = {}
+    if recipe.model.load_in_4bit:
+        from transformers import BitsAndBytesConfig
+
+        kept = ["vision_tower", "multi_modal_projector", "lm_head"]
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=recipe.model.load_in_4bit,
+            bnb_4bit_compute_dtype=getattr(torch, recipe.model.dtype),
+            # both forms of each name: which one matches depends on how the checkpoint spells its keys
+            llm_int8_skip_modules=[*kept, *(f"model.{name}" for name in kept)],
+        )
+        options["device_map"] = {"": device}
+    model = load_model(base.path, dtype=recipe.model.dtype, device=device, **options)
+    model.set_attn_implementation({"text_config": PACKED})
+    model.config.use_cache = False
+    if recipe.train.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return model
+
+
+def _examples(make: ExampleMaker, rows: Sequence[Row], max_length: int, split: str) -> list[Example]:
+    examples = [make(row) for row in tqdm(rows, desc=f"tokenize {split}", unit="row", disable=len(rows) < 1000)]
+    too_long = [(len(e.ids), row) for e, row in zip(examples, rows, strict=True) if len(e.ids) > max_length]
+    if too_long:
+        length, row = max(too_long, key=lambda item: item[0])
+        raise LavaflowError(
+            f"{len(too_long)} {split} rows are longer than train.max_length {max_length}; the longest, "
+            f"{row.source}:{row.line}, has {length} tokens: raise train.max_length or drop the rows"
+        )
+    return examples
