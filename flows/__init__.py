@@ -1,0 +1,1 @@
+"""What runs in which order, as Prefect flows. What is done stands in tasks/."""

@@ -7,6 +7,7 @@ Never runs code that comes with a model (`trust_remote_code` stays off) and read
 """
 
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +15,7 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 
 from tasks.errors import LavaflowError
-from tasks.refs import ModelRef
-from tasks.store import digest_json, digest_tree
+from tasks.four_bit import four_bit_method, four_bit_reader
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +45,14 @@ def load_model(path: str | Path, *, dtype: Dtype, device: torch.device, **option
     Raises:
         LavaflowError: no model there, or one that is no image-text-to-text model, or with missing or unexpected keys.
     """
+    four_bit = four_bit_method(path) is not None
+    if four_bit:
+        options.setdefault("device_map", {"": device})  # the kernels are chosen for the device while loading
     try:
-        model, found = AutoModelForImageTextToText.from_pretrained(
-            str(path), dtype=getattr(torch, dtype), output_loading_info=True, **options
-        )
+        with four_bit_reader() if four_bit else nullcontext():
+            model, found = AutoModelForImageTextToText.from_pretrained(
+                str(path), dtype=getattr(torch, dtype), output_loading_info=True, **options
+            )
     except (OSError, ValueError) as error:
         raise LavaflowError(f"{path}: cannot load the model: {' '.join(str(error).split())[:300]}") from error
     wrong = {
@@ -56,6 +60,9 @@ def load_model(path: str | Path, *, dtype: Dtype, device: torch.device, **option
     }
     if wrong:
         raise LavaflowError(f"{path}: the weights do not fit the model: {wrong}; save it again in the hub's key layout")
+    if four_bit:
+        for parameter in model.parameters():  # what is not quantized: transformers leaves it as it was saved
+            parameter.data = parameter.data.to(getattr(torch, dtype))
     return (model if "device_map" in options else model.to(device)).eval()
 
 
@@ -84,7 +91,7 @@ def save_model(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) 
     """
     folder.mkdir(parents=True, exist_ok=True)
     if model.config.model_type == "llava":
-        tensors = {_hub_key(key): tensor for key, tensor in model.state_dict().items()}
+        tensors = {hub_key(key): tensor for key, tensor in model.state_dict().items()}
         if model.config.tie_word_embeddings:
             del tensors["language_model.lm_head.weight"]  # safetensors refuses two names for one tensor
         model.save_pretrained(folder, state_dict=tensors, save_original_format=False)
@@ -102,40 +109,9 @@ _HUB_KEYS = (
 )
 
 
-def _hub_key(key: str) -> str:
+def hub_key(key: str) -> str:
     """The name a LLaVA weight has on the hub; transformers 5 flattens it in memory."""
     for inner, hub in _HUB_KEYS:
         if key.startswith(inner):
             return hub + key.removeprefix(inner)
     return key
-
-
-def base_ref(base: str, revision: str | None = None) -> ModelRef:
-    """The reference of a recipe's base model; a hub id is fetched and pinned to its commit.
-
-    Raises:
-        LavaflowError: neither a folder nor a model on the hub.
-    """
-    folder = Path(base)
-    if folder.is_dir():
-        return ModelRef(path=base, digest=digest_tree(folder), form="base", bytes=weight_bytes(folder))
-    if base.count("/") != 1 or base.startswith((".", "/")):
-        raise LavaflowError(f"model.base: {base} is neither a folder here nor a hub id (owner/name)")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        local = Path(
-            snapshot_download(base, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model"])
-        )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise LavaflowError(
-            f"model.base: cannot fetch {base} from the hub: {' '.join(str(error).split())[:200]}"
-        ) from error
-    # the hub's snapshot folder is named by its commit, which stands for its content
-    return ModelRef(path=str(local), digest=digest_json([base, local.name]), form="base", bytes=weight_bytes(local))
-
-
-def weight_bytes(folder: Path) -> int:
-    """Size of a model folder's weight files in bytes."""
-    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))

@@ -54,7 +54,8 @@ def merge(recipe: Recipe, trained: ModelRef, base: ModelRef) -> ModelRef:
     def build(folder: Path) -> dict[str, Any]:
         import torch
 
-        from tasks.models import load_model, load_processor, save_model, weight_bytes
+        from tasks.hub import weight_bytes
+        from tasks.models import load_model, load_processor, save_model
         from tasks.train.save import merge as merge_into
 
         model = load_model(base.path, dtype=recipe.model.dtype, device=torch.device("cpu"))

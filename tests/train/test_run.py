@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file
 from train_data import small_recipe
 
-from tasks.models import base_ref, load_model
+from tasks.hub import base_ref
+from tasks.models import load_model
 from tasks.refs import DatasetRef
 from tasks.store import digest_tree
 from tasks.train.run import load_for_training

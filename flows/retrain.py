@@ -1,0 +1,97 @@
+"""The flow `retrain`: new data in, a judged and perhaps promoted model out.
+
+    lavaflow retrain params/digits.yaml
+    prefect deployment run retrain/nightly
+
+Stages whose result is in the store already are not done again, whoever started them.
+"""
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows import steps
+from tasks.chain import forms, note
+from tasks.hub import base_ref
+from tasks.locks import exclusive
+from tasks.recipe import Recipe, load_recipe
+from tasks.refs import DatasetRef, EvalReport, ModelRef
+from tasks.release.bundle import make_bundle
+from tasks.release.promote import Judgement, Promotion
+from tasks.release.registry import Version
+from tasks.release.stage import champion_weights
+from tasks.store import RUNS
+from tasks.summary import Outcome
+
+
+@flow(name="retrain", flow_run_name="{recipe}", persist_result=False)
+def retrain(recipe: str = "params/digits.yaml", overrides: list[str] | None = None) -> Outcome:
+    """Run a whole retraining.
+
+    Args:
+        recipe: path of a recipe file, relative to the working folder.
+        overrides: `a.b=c` strings that replace single values of it.
+
+    Raises:
+        LavaflowError: anything a user can mend; the same call goes on where it stopped.
+    """
+    plan = load_recipe(Path(recipe), overrides)
+    with exclusive(RUNS / f"retrain-{plan.name}.lock", f"{recipe} is being retrained by another run"):
+        return _retrain(plan, Path(recipe))
+
+
+def _retrain(plan: Recipe, file: Path) -> Outcome:
+    if plan.sample:
+        note(plan, "sample", steps.sample())
+    data = note(plan, "prepare", steps.prepare(plan))
+    dvc = steps.version(data, plan.name, plan.version)
+
+    base = base_ref(plan.model.base, plan.model.revision)
+    start = steps.start(plan)
+    trained = note(plan, "train", steps.train(plan, data, start))
+    merged = note(plan, "merge", steps.merge(plan, trained, start))
+
+    weights = {"base": base, "merged": merged}
+    reports = {form: _evaluate(model, data, plan) for form, model in weights.items()}
+    for form in forms(plan)[1:]:
+        weights[form] = note(plan, f"quantize-{form}", steps.quantize(form, merged, data, plan))
+        reports[form] = _evaluate(weights[form], data, plan)
+
+    made = forms(plan)
+    bundle = make_bundle(
+        plan, weights=[weights[f] for f in made], reports=[reports[f] for f in made], data=data, trained=trained
+    )
+    first = make_bundle(plan, weights=[base], reports=[reports["base"]])
+    champion = steps.ensure_champion(plan, first)
+    candidate = steps.register(plan, bundle, files=[Path(dvc.file)])
+    judgement = None
+    if candidate.number != champion.number:
+        judgement = _judge(plan, candidate, champion, data)
+    promotion: Promotion | None = steps.promote(plan, candidate.number) if plan.promote.auto else None
+
+    outcome = Outcome(
+        recipe=str(file),
+        data=data,
+        start=start,
+        trained=trained,
+        weights=weights,
+        reports=reports,
+        version=candidate.number,
+        champion=promotion.champion if promotion else champion.number,
+        promotion=promotion,
+        judgement=promotion.judgement if promotion else judgement,
+    )
+    outcome = outcome.model_copy(update={"report": str(steps.report(outcome, plan, candidate))})
+    steps.lock()
+    return outcome
+
+
+def _evaluate(model: ModelRef, data: DatasetRef, plan: Recipe) -> EvalReport:
+    return note(plan, f"evaluate-{model.form}", steps.evaluate(model, data, plan))
+
+
+def _judge(plan: Recipe, candidate: Version, champion: Version, data: DatasetRef) -> Judgement:
+    """Judge the candidate against what serves, both on today's questions."""
+    report = steps.evaluate(champion_weights(champion, plan), data, plan)
+    served = steps.smoke(plan, candidate, data)
+    return steps.judge(plan, candidate, champion, report, served)

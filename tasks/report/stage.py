@@ -1,0 +1,53 @@
+"""The stage `report`: one HTML file a run, kept with the version in the registry too.
+
+path = write_report(outcome, recipe, version)        # runs/report/<recipe>-v<version>.html
+"""
+
+from pathlib import Path
+
+from tasks.recipe import Recipe
+from tasks.release.registry import Version
+from tasks.release.stage import attach
+from tasks.report.inputs import Outcome as Verdict
+from tasks.report.inputs import ReportInputs
+from tasks.store import RUNS, digest_file
+from tasks.summary import Outcome, verdict
+
+
+def write_report(outcome: Outcome, recipe: Recipe, version: Version) -> Path:
+    """Write the report; unchanged, it stays as it is."""
+    from tasks.report.build import build_report
+
+    path = RUNS / "report" / f"{recipe.name}-v{outcome.version}.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}")
+    build_report(_inputs(outcome, recipe, version), new)
+    if path.exists() and digest_file(path) == digest_file(new):
+        new.unlink()
+        return path
+    new.replace(path)
+    attach(recipe, version, path)
+    return path
+
+
+def _inputs(outcome: Outcome, recipe: Recipe, version: Version) -> ReportInputs:
+    judgement = outcome.judgement
+    evaluations = {form: report for form, report in outcome.reports.items() if form != "adapter"}
+    if judgement and judgement.champion_report.model != outcome.weights["base"].digest:
+        evaluations["champion"] = judgement.champion_report  # type: ignore[index]
+    done = outcome.promotion.outcome if outcome.promotion else "waiting"
+    state = "promoted" if done in ("promoted", "unchanged") else "waiting" if done == "waiting" else "not promoted"
+    return ReportInputs(
+        recipe=recipe,
+        recipe_path=outcome.recipe,
+        recipe_text=Path(outcome.recipe).read_text(encoding="utf-8"),
+        data=outcome.data,
+        trained=outcome.trained,
+        weights=outcome.weights,
+        evaluations=evaluations,  # type: ignore[arg-type]
+        gates=judgement.table if judgement else None,
+        outcome=Verdict(state=state, why=verdict(outcome)),  # type: ignore[arg-type]
+        holdout_uses=judgement.looks if judgement else 0,
+        commit=version.bundle.commit,
+        libraries=version.bundle.libraries,
+    )
