@@ -42,19 +42,19 @@ def retrain(recipe: str = "params/digits.yaml", overrides: list[str] | None = No
 
 def _retrain(plan: Recipe, file: Path) -> Outcome:
     if plan.sample:
-        note(plan, "sample", steps.sample())
-    data = note(plan, "prepare", steps.prepare(plan))
+        note(plan.name, "sample", steps.sample())
+    data = note(plan.name, "prepare", steps.prepare(plan))
     dvc = steps.version(data, plan.name, plan.version)
 
     base = base_ref(plan.model.base, plan.model.revision)
     start = steps.start(plan)
-    trained = note(plan, "train", steps.train(plan, data, start))
-    merged = note(plan, "merge", steps.merge(plan, trained, start))
+    trained = note(plan.name, "train", steps.train(plan, data, start))
+    merged = note(plan.name, "merge", steps.merge(plan, trained, start))
 
     weights = {"base": base, "merged": merged}
     reports = {form: _evaluate(model, data, plan) for form, model in weights.items()}
     for form in forms(plan)[1:]:
-        weights[form] = note(plan, f"quantize-{form}", steps.quantize(form, merged, data, plan))
+        weights[form] = note(plan.name, f"quantize-{form}", steps.quantize(form, merged, data, plan))
         reports[form] = _evaluate(weights[form], data, plan)
 
     made = forms(plan)
@@ -87,7 +87,7 @@ def _retrain(plan: Recipe, file: Path) -> Outcome:
 
 
 def _evaluate(model: ModelRef, data: DatasetRef, plan: Recipe) -> EvalReport:
-    return note(plan, f"evaluate-{model.form}", steps.evaluate(model, data, plan))
+    return note(plan.name, f"evaluate-{model.form}", steps.evaluate(model, data, plan))
 
 
 def _judge(plan: Recipe, candidate: Version, champion: Version, data: DatasetRef) -> Judgement:

@@ -37,7 +37,7 @@ class Chain:
         from tasks.prepare.stage import prepare
 
         self._sample()
-        return note(self.recipe, "prepare", prepare(self.recipe))
+        return note(self.recipe.name, "prepare", prepare(self.recipe))
 
     @cached_property
     def base(self) -> ModelRef:
@@ -50,14 +50,14 @@ class Chain:
         """The training's adapter and components."""
         from tasks.train.stage import train
 
-        return note(self.recipe, "train", train(self.recipe, self.data, self.base))
+        return note(self.recipe.name, "train", train(self.recipe, self.data, self.base))
 
     @cached_property
     def merged(self) -> ModelRef:
         """Base and training as one plain model."""
         from tasks.train.stage import merge
 
-        return note(self.recipe, "merge", merge(self.recipe, self.trained, self.base))
+        return note(self.recipe.name, "merge", merge(self.recipe, self.trained, self.base))
 
     def weights(self, form: Form) -> ModelRef:
         """The model in one of its forms."""
@@ -69,20 +69,20 @@ class Chain:
             return self.trained
         from tasks.quantize.stage import quantize
 
-        return note(self.recipe, f"quantize-{form}", quantize(form, self.merged, self.data, self.recipe))
+        return note(self.recipe.name, f"quantize-{form}", quantize(form, self.merged, self.data, self.recipe))
 
     def report(self, form: Form) -> EvalReport:
         """The evaluation of one form."""
         from tasks.evaluate.stage import evaluate
 
         report = evaluate(self.weights(form), self.data, self.recipe)
-        return note(self.recipe, f"evaluate-{form}", report)
+        return note(self.recipe.name, f"evaluate-{form}", report)
 
     def _sample(self) -> None:
         if self.recipe.sample and self._data is None:
             from tasks.sample.stage import sample_digits
 
-            note(self.recipe, "sample", sample_digits())
+            note(self.recipe.name, "sample", sample_digits())
 
 
 def forms(recipe: Recipe) -> list[Form]:
@@ -102,9 +102,9 @@ def start_model(recipe: Recipe) -> ModelRef:
     return base_ref(recipe.train.init)
 
 
-def note(recipe: Recipe, stage: str, ref: R) -> R:
-    """Write a stage's reference where dvc.yaml has it as its out; the same result gives the same bytes."""
-    folder = REFS / recipe.name
+def note(recipe: str, stage: str, ref: R) -> R:
+    """Write a reference of the named recipe where dvc.yaml has it as an out; the same result gives the same bytes."""
+    folder = REFS / recipe
     folder.mkdir(parents=True, exist_ok=True)
     file, text = folder / f"{stage}.json", ref.model_dump_json(indent=1) + "\n"
     if not file.exists() or file.read_text(encoding="utf-8") != text:

@@ -156,11 +156,12 @@ def _try(recipe: Recipe, file: Path) -> int:
     return 0
 
 
-def sample(_: Namespace) -> int:
+def sample(options: Namespace) -> int:
     """Make the embedded sample."""
+    from tasks.chain import note
     from tasks.sample.stage import sample_digits
 
-    ref = sample_digits()
+    ref = note(options.name, "sample", sample_digits())
     print(table([("sample", ref.path), ("rows", ref.rows), ("use it", "lavaflow retrain params/digits.yaml")]))
     return 0
 

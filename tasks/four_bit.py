@@ -55,11 +55,16 @@ def four_bit_reader() -> Iterator[None]:
         chatter.set_verbosity(level)
 
 
-@cache
-def _import_gptqmodel() -> None:
+def require_gptqmodel() -> None:
+    """Raises LavaflowError if what reads and writes 4-bit weights is not installed."""
     missing = [name for name in ("gptqmodel", "optimum") if importlib.util.find_spec(name) is None]
     if missing:
         raise LavaflowError(f"4-bit weights need {' and '.join(missing)}: pip install 'lavaflow[quantize]'")
+
+
+@cache
+def _import_gptqmodel() -> None:
+    require_gptqmodel()
     root = logging.getLogger()
     environment, handlers, level, disabled = dict(os.environ), root.handlers[:], root.level, root.manager.disable
     with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
