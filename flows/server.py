@@ -42,7 +42,7 @@ def prefect_api() -> Iterator[str]:
             log.info("flows: shown by the Prefect server at %s", url.removesuffix("/api"))
             yield url
     else:
-        with _own_server() as url, _use(url):
+        with _own_server() as url, _use(url, keeps_logs=False):
             yield url
 
 
@@ -61,10 +61,11 @@ def running_api() -> Iterator[str]:
 
 
 @contextmanager
-def _use(url: str) -> Iterator[None]:
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+def _use(url: str, keeps_logs: bool = True) -> Iterator[None]:
+    """Set the address. A server that ends with us is sent no logs: the last ones would find it gone, and complain."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
-    with temporary_settings({PREFECT_API_URL: url}):
+    with temporary_settings({PREFECT_API_URL: url, PREFECT_LOGGING_TO_API_ENABLED: keeps_logs}):
         yield
 
 

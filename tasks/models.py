@@ -13,11 +13,14 @@ from typing import Any, Literal
 
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers.utils.logging import disable_progress_bar
 
 from tasks.errors import LavaflowError
 from tasks.four_bit import four_bit_method, four_bit_reader
 
 log = logging.getLogger(__name__)
+
+disable_progress_bar()  # of transformers: a bar for each file of weights says nothing that one line does not
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 

@@ -227,7 +227,7 @@ def read_answers(path: Path) -> list[Answer]:
     if not path.is_file():
         raise LavaflowError(f"{path}: no answers here; run `lavaflow evaluate` first")
     found = []
-    with path.open(encoding="utf-8", newline="\n") as lines:  # str.splitlines would cut at U+2028 inside an answer
+    with path.open(encoding="utf-8") as lines:  # str.splitlines would cut at U+2028 inside an answer
         for number, text in enumerate(lines, start=1):
             try:
                 found.append(Answer.model_validate_json(text))

@@ -39,7 +39,7 @@ def ask(
     if whole.exists():
         return read_answers(whole)
     found = {answer.id: answer for answer in _earlier(growing) if not answer.failed}
-    with growing.open("w", encoding="utf-8", newline="\n") as file:
+    with growing.open("w", encoding="utf-8") as file:
         file.writelines(line(answer) for answer in found.values())  # without a line that a kill cut in half
         for question, reply in generate(
             model,
@@ -74,7 +74,7 @@ def _earlier(path: Path) -> list[Answer]:
     if not path.exists():
         return []
     found = []
-    with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+    with path.open(encoding="utf-8", errors="replace") as lines:
         for text in lines:
             try:
                 found.append(Answer.model_validate_json(text))

@@ -39,7 +39,7 @@ def read_predictions(benchmark: Benchmark, path: Path) -> list[Answer]:
     """Every row of a predictions file, judged."""
     if not path.is_file():
         raise LavaflowError(f"{path}: no such file; expected JSON Lines of predictions")
-    with path.open(encoding="utf-8", newline="\n") as lines:
+    with path.open(encoding="utf-8") as lines:
         return [_judge(benchmark, line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
 
 
@@ -56,14 +56,3 @@ def _judge(benchmark: Benchmark, line: str, place: str) -> Answer:
     if not isinstance(prediction, str | None):
         raise LavaflowError(f"{place}: `prediction` must be text or null, not {type(prediction).__name__}")
     return benchmark.answer(question, prediction, [], None if prediction is not None else "no prediction in the file")
-
-
-def as_text(benchmark: str, score: Score) -> str:
-    """The score as a small table for a terminal."""
-    figures = {score.metric: score.value, "accuracy": score.accuracy, **score.details}
-    width = max(len(name) for name in figures)
-    rows = [f"  {name:<{width}}  {value:8.2f}" for name, value in figures.items()]
-    counts = (
-        f"  {score.asked} asked, {score.failed} without an answer, {score.unparsed} unreadable by the official rule"
-    )
-    return "\n".join([benchmark, *rows, counts])

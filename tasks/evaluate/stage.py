@@ -29,7 +29,7 @@ BENCHMARKS = {**SCORED, HOLDOUT.name: HOLDOUT}
 CODE = tuple(
     f"evaluate/{name}" for name in ("answers", "ask", "engine", "holdout", "mme", "mmmu", "parquet", "textvqa")
 )
-EVALUATE = Stage("evaluate", code=(*CODE, "models", "prompts"), ref=EvalReport, resumable=True)
+EVALUATE = Stage("evaluate", code=(*CODE, "models", "four_bit", "prompts"), ref=EvalReport, resumable=True)
 
 
 def evaluate(model: ModelRef, data: DatasetRef, recipe: Recipe) -> EvalReport:

@@ -98,8 +98,9 @@ def _ten(item: dict[str, Any]) -> tuple[str, ...]:
 
 # The rules below repeat the official ones with their oddities: figures are comparable only if those are kept.
 
-_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
-_COMMA_IN_NUMBER = re.compile(r"(?<=\d),+(?=\d)")
+_PUNCTUATION = (
+    ';/[]"{}()=+\\_-><@`!'  # the official list has `,` and `?` too, and a rule for commas; both are gone by then
+)
 _PERIOD = re.compile(r"\.(?!\d)")  # the official look-behind `(?!<=\d)` is always true
 _MOST_PERIODS = 32  # the official code passes re.UNICODE, which is 32, in the place of a count
 _COUNT = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -125,16 +126,15 @@ def normalize(answer: str) -> str:
     """The m4c form of an answer: lower case, digits for number words, no articles, punctuation or `'s`."""
     text = answer.lower().replace(",", "").replace("?", "").replace("'s", " 's").strip()
     text = _without_punctuation(text.replace("\n", " ").replace("\t", " ").strip())
-    words = [_NUMBERS.get(word, word) for word in text.lower().split()]
+    words = [_NUMBERS.get(word, word) for word in text.split()]
     return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
 
 
 def _without_punctuation(text: str) -> str:
-    thousands = _COMMA_IN_NUMBER.search(text) is not None
     bare = text
     for mark in _PUNCTUATION:
-        glued = not (thousands or f"{mark} " in text or f" {mark}" in text)
-        bare = bare.replace(mark, " " if glued else "")
+        at_an_edge = f"{mark} " in text or f" {mark}" in text  # anywhere in the text: then it vanishes everywhere
+        bare = bare.replace(mark, "" if at_an_edge else " ")
     return _PERIOD.sub("", bare, count=_MOST_PERIODS)
 
 

@@ -5,6 +5,7 @@ digest = source_digest("data/shop/rows.jsonl", lines)     # changes when a row o
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tasks.errors import LavaflowError
@@ -14,8 +15,8 @@ from tasks.store import digest_file, digest_json
 
 
 def folder_of(source: str) -> Path:
-    """The folder that a source's image paths are relative to, and may not leave."""
-    return Path(source).parent
+    """The folder that a source's image paths are relative to and may not leave, resolved."""
+    return Path(source).parent.resolve()
 
 
 def read_source(source: str) -> list[Line]:
@@ -41,22 +42,30 @@ def source_digest(source: str, lines: Sequence[Line]) -> str:
     Raises:
         LavaflowError: rows name pictures, and not one of them is there.
     """
-    files, missing = set(), []
-    for line in lines:
+    root = folder_of(source)
+    files, missing = [], []
+    for name in sorted(_names(lines)):
         try:
-            files.add(locate(folder_of(source), parse(line).image))
+            files.append(locate(root, name))
         except Rejected as verdict:
-            if verdict.reason in ("missing_image", "bad_path"):
-                missing.append(verdict.detail)
+            missing.append(verdict.detail)
     if missing and not files:
         raise LavaflowError(
             f"{source}: not one picture of its rows can be found ({missing[0]}); "
-            f"put them below {folder_of(source)}/, the folder of the JSONL file"
+            f"put them below {Path(source).parent}/, the folder of the JSONL file"
         )
-    return digest_json([[line.text for line in lines], files_digest(files, folder_of(source))])
+    return digest_json([[line.text for line in lines], files_digest(files, root)])
+
+
+def _names(lines: Sequence[Line]) -> set[str]:
+    """The pictures that rows name, as they name them."""
+    names = set()
+    for line in lines:
+        with suppress(Rejected):  # a line that cannot be read names none
+            names.add(parse(line).image)
+    return names
 
 
 def files_digest(files: Iterable[Path], root: Path) -> str:
     """SHA-256 (hex) over files' content and their names below `root`."""
-    base = root.resolve()
-    return digest_json(sorted([file.resolve().relative_to(base).as_posix(), digest_file(file)] for file in files))
+    return digest_json(sorted([file.relative_to(root).as_posix(), digest_file(file)] for file in set(files)))

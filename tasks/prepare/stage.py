@@ -18,6 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from tasks.errors import LavaflowError
+from tasks.hub import find_model
 from tasks.prepare.align import Pair, Score, judged_text, score_pairs
 from tasks.prepare.contamination import benchmark_files, benchmark_prints
 from tasks.prepare.output import write_dataset
@@ -26,7 +27,7 @@ from tasks.prepare.rows import Candidate, reopen
 from tasks.prepare.sources import files_digest, folder_of, read_source, source_digest
 from tasks.recipe import Alignment, Recipe
 from tasks.refs import DatasetRef, Ref
-from tasks.store import Stage, digest_json, digest_tree, run_stage
+from tasks.store import Stage, digest_json, run_stage
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def prepare(recipe: Recipe) -> DatasetRef:
     benchmarks = {name: (path, benchmark_files(path)) for name, path in _benchmark_paths(recipe).items()}
     inputs = {source: source_digest(source, lines) for source, lines in sources.items()}
     inputs |= {f"benchmark {name}": files_digest(files, path) for name, (path, files) in benchmarks.items()}
-    judge = fetch_judge(config.alignment.model) if config.alignment else None
+    judge = find_model(config.alignment.model, key="prepare.alignment.model") if config.alignment else None
     if judge:
         inputs["judge"] = judge.digest
 
@@ -84,28 +85,6 @@ def _counts(lines: int, result: Result) -> dict[str, Any]:
         raise LavaflowError(f"prepare: not one of {lines} rows is fit for use: {said}; see prepare in tasks/recipe.py")
     splits = dict(sorted(Counter(row.split for row in result.rows).items()))
     return {"rows": lines, "splits": splits, "reasons": reasons}
-
-
-def fetch_judge(model: str) -> Ref:
-    """The folder of a CLIP-style model; a hub id is fetched, without importing torch.
-
-    Raises:
-        LavaflowError: neither a folder nor a model on the hub.
-    """
-    folder = Path(model)
-    if folder.is_dir():
-        return Ref(path=model, digest=digest_tree(folder))
-    if model.count("/") != 1 or model.startswith((".", "/")):
-        raise LavaflowError(f"prepare.alignment.model: {model} is neither a folder here nor a hub id (owner/name)")
-    from huggingface_hub import snapshot_download
-
-    try:
-        wanted = ["*.json", "*.safetensors", "*.txt", "*.model"]
-        local = Path(snapshot_download(model, allow_patterns=wanted))
-    except Exception as error:  # the hub's client has a dozen ways to say no
-        said = " ".join(str(error).split())[:200]
-        raise LavaflowError(f"prepare.alignment.model: cannot fetch {model} from the hub: {said}") from error
-    return Ref(path=str(local), digest=digest_json([model, local.name]))  # the snapshot's name is its commit
 
 
 def _scorer(config: Alignment, judge: Ref, device: str) -> Scorer:

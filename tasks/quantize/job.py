@@ -64,7 +64,10 @@ class LayerError(Values):
     layer: int
     module: str
     loss: float | None
-    """GPTQ: mean squared error of the outputs; AWQ: of the block the layer's scales were searched in."""
+    """GPTQ: weighted squared error of the weights; AWQ: mean squared error of the block it was scaled in, None if it
+    was not scaled."""
+    tokens: int
+    """Calibration tokens that it was quantized on."""
 
 
 class Agreement(Values):

@@ -13,12 +13,8 @@ from typing import Any
 import torch
 from gptqmodel.models.base import BaseQModel
 from torch import nn
-from transformers import AutoModelForImageTextToText, PreTrainedConfig
+from transformers import AutoModelForImageTextToText
 
-from tasks.errors import LavaflowError
-
-TEXT_MODELS = ("llama", "mistral", "qwen2")
-"""Language models whose layers are named and wired as `module_tree` below says."""
 AWQ_TOKENS = 2048
 """Tokens, evenly from all calibration rows, on which AWQ searches a layer's scales."""
 
@@ -58,7 +54,7 @@ class LlavaDefinition(BaseQModel):  # type: ignore[misc]  # gptqmodel has no typ
 
     def pre_quantize_generate_hook_start(self) -> None:
         """The parts that run before the first layer go where the pictures go."""
-        self._move_outer(torch.device(str(self.quantize_config.device)))
+        self._move_outer(self.quantize_config.device.to_torch_device())
 
     def pre_quantize_generate_hook_end(self) -> None:
         """And back, so that the accelerator holds one layer at a time."""
@@ -75,31 +71,3 @@ class LlavaDefinition(BaseQModel):  # type: ignore[misc]  # gptqmodel has no typ
         if self.on_layer is not None:
             self.on_layer()
         return super().post_quantize(module)
-
-
-def check_fit(config: PreTrainedConfig, method: str, group_size: int) -> None:
-    """Whether this model's layers can be quantized this way.
-
-    Raises:
-        LavaflowError: another family, or a width that the group size or the packing does not divide.
-    """
-    text = config.text_config if config.model_type == "llava" else None
-    if text is None or text.model_type not in TEXT_MODELS:
-        found = config.model_type if text is None else f"llava with {text.model_type}"
-        known = ", ".join(TEXT_MODELS)
-        raise LavaflowError(f"quantize: {found} is not supported; only llava with a language model of {known}")
-    heads = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    widths = {
-        "hidden_size": text.hidden_size,
-        "intermediate_size": text.intermediate_size,
-        "query": heads * text.num_attention_heads,
-        "key and value": heads * text.num_key_value_heads,
-    }
-    for name, width in widths.items():
-        if width % 64 and method == "awq":  # its clipping looks at 64 outputs at a time
-            raise LavaflowError(f"quantize.awq: the model's {name} width {width} is no multiple of 64; use gptq")
-        if width % group_size:
-            raise LavaflowError(
-                f"quantize.{method}.group_size: {group_size} does not divide the model's {name} width {width}; "
-                "use 32 or 64, or leave this format out"
-            )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import LavaflowError
+from tasks.four_bit import require_gptqmodel
 from tasks.quantize.job import Job, Method
 from tasks.recipe import Recipe
 from tasks.refs import DatasetRef, ModelRef
@@ -39,6 +40,7 @@ def quantize(method: Method, merged: ModelRef, data: DatasetRef, recipe: Recipe)
     def build(folder: Path) -> dict[str, Any]:
         from tasks.quantize.supervise import run_worker
 
+        require_gptqmodel()
         if asked != ENGINE:
             log.info(
                 "quantize.engine is %s; %s, its successor, runs in its place and writes the same format", asked, ENGINE

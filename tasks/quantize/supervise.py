@@ -15,7 +15,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-import tasks
 from tasks.child import child
 from tasks.errors import LavaflowError
 from tasks.quantize.job import EVENTS, REPORT, Event, Job, Report
@@ -39,7 +38,7 @@ def run_worker(job: Job, log: Path) -> Report:
         tempfile.TemporaryDirectory(prefix="lavaflow-quantize-") as scratch,
         _start(job, Path(scratch), log) as process,
         (Path(scratch) / EVENTS).open(encoding="utf-8") as lines,
-        tqdm(total=1, desc=f"quantize {job.method}", unit="step") as bar,
+        tqdm(total=1, desc=f"quantize {job.method}", unit="step", postfix=last.step) as bar,
     ):
         while True:
             ended = process.poll() is not None
@@ -75,7 +74,7 @@ def _wait(process: "subprocess.Popen[bytes]") -> None:
 
 def _environment(scratch: Path) -> dict[str, str]:
     """What the worker alone gets."""
-    root = str(Path(tasks.__file__).parent.parent)
+    root = str(Path(__file__).resolve().parents[2])
     known = os.environ.get("PYTHONPATH")
     return {
         "PYTHONPATH": f"{root}{os.pathsep}{known}" if known else root,

@@ -8,6 +8,7 @@ prints goes to the log that the parent has opened; what the parent needs goes in
 
 import gc
 import logging
+import math
 import os
 import sys
 from importlib.metadata import version
@@ -19,6 +20,8 @@ from tasks.quantize.job import EVENTS, REPORT, Event, Job, LayerError, Report
 
 CHECKED = 32
 """Rows on which the export is compared with the full model."""
+GAVE_UP = 999_999_999
+"""The loss that gptqmodel notes for a layer it could not quantize."""
 VERSIONS = ("gptqmodel", "optimum", "transformers", "torch")
 
 
@@ -44,22 +47,25 @@ class Progress:
 
 def work(job: Job, progress: Progress) -> Report:
     """Quantize, export, check; the report is also written beside the weights."""
-    import torch
     from transformers import AutoConfig
+
+    from tasks.quantize.fit import check_fit
+
+    config = AutoConfig.from_pretrained(job.merged)
+    check_fit(config, job.method, job.group_size)
+    layers = config.text_config.num_hidden_layers
+    progress.start("loading libraries", of=layers + 5)
+    import torch
 
     from tasks.dataset import Dataset
     from tasks.models import load_processor, pick_device
     from tasks.quantize import export
     from tasks.quantize.calibration import Inputs, spread, unseen
     from tasks.quantize.card import write_card
-    from tasks.quantize.llava_definition import check_fit
     from tasks.quantize.verify import measure, verify
 
     merged, out, device = Path(job.merged), Path(job.out), pick_device(job.device)
-    config = AutoConfig.from_pretrained(merged)
-    check_fit(config, job.method, job.group_size)
-    layers = config.text_config.num_hidden_layers
-    progress.start("reading calibration rows", of=layers + 4)
+    progress.start("reading calibration rows")
     data = Dataset(Path(job.data))
     inputs = Inputs(data, load_processor(merged), config)
     rows = inputs.take(spread(data.rows("train")), job.samples)
@@ -137,19 +143,29 @@ def _quantize(
     quantizer.on_layer = on_layer
     progress.start(f"layer 1 of {layers}")
     logs = quantizer.quantize(batches, batch_size=1, backend=BACKEND.AWQ_TORCH if awq else BACKEND.GPTQ_TORCH)
-    losses = [
-        LayerError(layer=int(entry["layer"]), module=str(entry["module"]), loss=_number(entry["loss"]))
-        for entries in logs.values()
-        for entry in entries
-    ]
+    losses = [_layer_error(entry) for entries in logs.values() for entry in entries]
     return quantizer, sorted(losses, key=lambda loss: (loss.layer, loss.module))
 
 
-def _number(text: Any) -> float | None:
+def _layer_error(entry: dict[str, Any]) -> LayerError:
+    """One line of the library's log.
+
+    Raises:
+        LavaflowError: the library has given up on the layer and rounded it instead, which it does in silence.
+    """
+    layer, module, loss = int(entry["layer"]), str(entry["module"]), str(entry["loss"])
+    number = None if loss == "not applicable" else float(loss) if _is_number(loss) else math.nan
+    if number is not None and not number < GAVE_UP:
+        raise LavaflowError(f"quantize: layer {layer} {module} could not be calibrated ({loss}); raise `samples`")
+    return LayerError(layer=layer, module=module, loss=number, tokens=int(entry["samples"]))
+
+
+def _is_number(text: str) -> bool:
     try:
-        return float(text)
-    except ValueError:  # AWQ writes "not applicable" for a layer that it has not scaled
-        return None
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def main() -> int:

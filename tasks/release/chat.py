@@ -18,11 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from tasks.dataset import IMAGE
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """Decoders that a stranger's picture may reach."""
 MAX_IMAGES = 16
 MAX_CHARACTERS = 100_000
 """Of all text in a request; far more than a LLaVA's context holds."""
+Image.init()  # else Pillow does not know all of these by name
 _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
 
 

@@ -9,6 +9,7 @@ What transformers 5.17's server does otherwise than a user of OpenAI's API would
 - the request's `model` must be the exact path it was started with, and an `@` in it is read as a revision: it is
   started in the model's parent folder with the folder's bare name;
 - a temperature above 0 does not sample if the model's own generation config is greedy: `request` sends a whole one;
+- a prompt that is longer than the model's context is answered, with nonsense: `request` refuses it;
 - without max_tokens it writes 1,024 tokens; `stop` and damaged pictures are a 500; a stream has no `[DONE]`: the front.
 
 The engine's port has no key of its own under `transformers serve`: other users of the same machine can reach it.
@@ -26,8 +27,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from tasks.child import child
 from tasks.errors import LavaflowError
+from tasks.release.chat import Refused
 
 log = logging.getLogger(__name__)
 
@@ -82,17 +86,45 @@ def transformers_engine(model: Path, *, device: str, dtype: str) -> EngineSpec:
     folder = model.resolve()
     command = [sys.executable, "-P", "-m", "transformers.cli.transformers", "serve", folder.name]
     command += ["--host", "127.0.0.1", "--device", device, "--dtype", dtype, "--port"]
-    generation = folder / "generation_config.json"
-    defaults = json.loads(generation.read_text()) if generation.exists() else {}
+    defaults = _json(folder / "generation_config.json")
     tokens = {name: value for name, value in defaults.items() if name.endswith("_token_id")}
+    check = _context_check(folder)
 
     def request(body: Request) -> Request:
+        check(body)
         if body.get("temperature"):
             sampling = {"do_sample": True, "top_k": 0, "max_new_tokens": body["max_tokens"]}
             body = {**body, "generation_config": json.dumps(tokens | sampling)}
         return {name: value for name, value in body.items() if name != "stream_options"}
 
     return EngineSpec("transformers", command, folder.parent, folder.name, QUIET, request)
+
+
+def _context_check(model: Path) -> Callable[[Request], None]:
+    """Refuses what does not fit the model's context; `transformers serve` would answer nonsense, or fill the memory."""
+    config, file = _json(model / "config.json"), model / "tokenizer.json"
+    context = config.get("text_config", config).get("max_position_embeddings")
+    if context is None or not file.exists():
+        return lambda body: None
+    tokenizer = Tokenizer.from_file(str(file))
+
+    def check(body: Request) -> None:
+        contents = [message["content"] for message in body["messages"]]
+        parts = [part for content in contents if not isinstance(content, str) for part in content]
+        texts = [content for content in contents if isinstance(content, str)]
+        texts += [part["text"] for part in parts if part["type"] == "text"]
+        pictures = sum(part["type"] == "image_url" for part in parts)
+        asked = sum(len(tokenizer.encode(text, add_special_tokens=False).ids) for text in texts)
+        asked += pictures * config.get("image_seq_length", 0)
+        if asked + body["max_tokens"] > context:
+            message = f"{asked} tokens and {body['max_tokens']} of the answer do not fit the model's {context}"
+            raise Refused(400, message, param="messages", code="context_length_exceeded")
+
+    return check
+
+
+def _json(file: Path) -> dict[str, Any]:
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
 
 
 def vllm_engine(model: Path, *, device: str, name: str) -> EngineSpec:

@@ -73,7 +73,7 @@ def make_app(engine: Engine, guard: Guard) -> Starlette:
     async def chat(request: Request) -> Response:
         body = await _read(request, guard.max_body)
         asked = await run_in_threadpool(read_request, body, guard.model, guard.max_tokens, guard.max_pixels)
-        worded = engine.spec.request(asked) | {"model": engine.spec.model}
+        worded = await run_in_threadpool(engine.spec.request, asked) | {"model": engine.spec.model}
         client: httpx.AsyncClient = request.app.state.client
         sent = client.build_request("POST", "/v1/chat/completions", json=worded)
         try:

@@ -104,7 +104,7 @@ def judge(
 
 
 def _interval(paired: Paired) -> str:
-    return f"{paired.difference:+.1f} points (95% interval {paired.low:+.1f} to {paired.high:+.1f})"
+    return f"{paired.difference:+.1f} points (95%: {paired.low:+.1f} to {paired.high:+.1f})"
 
 
 def _better(paired: Paired, gates: Gates) -> Gate:

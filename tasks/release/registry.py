@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",  # else 70 lines of migrations at the first use of a database
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # one for each file of a few kilobytes
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # its default keeps a user waiting for minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
 }

@@ -17,10 +17,11 @@ from tasks.dataset import Dataset
 from tasks.evaluate.compare import Paired
 from tasks.evaluate.holdout import MAJORITY
 from tasks.refs import Score
+from tasks.release.bundle import HOLDOUT
 from tasks.report.costs import Size, finished, make_lineage, make_sizes, make_times
 from tasks.report.inputs import ReportInputs
 from tasks.report.intake import make_intake
-from tasks.report.questions import HOLDOUT, make_questions
+from tasks.report.questions import make_questions
 from tasks.report.scores import Benchmarks, make_benchmarks
 from tasks.report.thumbs import Thumbs
 from tasks.report.training import make_training
@@ -58,18 +59,22 @@ def build_report(inputs: ReportInputs, path: Path) -> None:
     questions = make_questions(inputs, thumbs)
     benchmarks = make_benchmarks(inputs)
     sizes = make_sizes(inputs)
-    page = _environment().get_template("report.html.jinja").render(
-        inputs=inputs,
-        recipe=inputs.recipe,
-        summary=_summary(inputs, benchmarks, sizes),
-        benchmarks=benchmarks,
-        questions=questions,
-        training=make_training(inputs.trained.folder, inputs.recipe.train.stages) if inputs.trained else None,
-        intake=make_intake(inputs.data, data, thumbs),
-        sizes=sizes,
-        times=make_times(inputs),
-        lineage=make_lineage(inputs),
-        finished=finished(inputs),
+    page = (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            inputs=inputs,
+            recipe=inputs.recipe,
+            summary=_summary(inputs, benchmarks, sizes),
+            benchmarks=benchmarks,
+            questions=questions,
+            training=make_training(inputs.trained.folder, inputs.recipe.train.stages) if inputs.trained else None,
+            intake=make_intake(inputs.data, data, thumbs),
+            sizes=sizes,
+            times=make_times(inputs),
+            lineage=make_lineage(inputs),
+            finished=finished(inputs),
+        )
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, page)
@@ -77,12 +82,13 @@ def build_report(inputs: ReportInputs, path: Path) -> None:
 
 def _summary(inputs: ReportInputs, benchmarks: Benchmarks | None, sizes: list[Size]) -> Summary:
     score = inputs.candidate.scores.get(HOLDOUT) if inputs.candidate else None
-    compared = [one.paired for table in benchmarks.compared for one in table.differences if one.decides] if benchmarks else []
+    deciding = [one for one in benchmarks.comparisons if one.decides] if benchmarks else []
+    gains = [one.paired for comparison in deciding for one in comparison.differences]
     return Summary(
         holdout=score,
         champion=inputs.champion.scores.get(HOLDOUT) if inputs.champion else None,
         majority=score.details.get(MAJORITY) if score else None,
-        gain=next((paired for paired in compared if paired.benchmark == HOLDOUT), None),
+        gain=next((paired for paired in gains if paired.benchmark == HOLDOUT), None),
         size=next((size for size in sizes if size.served), None),
         by_chance=1 - (1 - inputs.recipe.promote.gates.level) ** inputs.holdout_uses,
     )

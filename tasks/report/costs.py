@@ -1,15 +1,23 @@
 """The report's sections `Sizes and times` and `Lineage`: what it weighs, what it took, and what it was made from."""
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
-from tasks.refs import Ref
+import yaml
+
+from tasks.quantize.job import REPORT, Report
+from tasks.refs import ModelRef, Ref
 from tasks.report.inputs import ReportInputs
 from tasks.store import Manifest, digest_json, read_manifest
 
+RESULTS = {
+    "prepare": "dataset",
+    "train": "training",
+    "merge": "merged model",
+    "quantize gptq": "GPTQ model",
+    "quantize awq": "AWQ model",
+}
+"""Stage -> what comes of it."""
 FORMS = ("base", "merged", "gptq", "awq")
-QUANTIZATION = "quantization.json"
 
 
 @dataclass(frozen=True)
@@ -19,9 +27,11 @@ class Size:
     form: str
     bytes: int
     share: float
-    """Of the largest form's bytes, 0 to 1."""
-    linears: float | None
-    """Bytes of the quantized linear layers over their fp16 bytes."""
+    """Of the full model's bytes."""
+    width: float
+    """Of its bar, in percent of the largest."""
+    quantization: Report | None
+    """What the quantizer found; None for full weights."""
     served: bool
 
 
@@ -50,24 +60,33 @@ class Lineage:
     """What the run was made from."""
 
     made: list[Made]
-    base: str
-    """As the recipe names it."""
     recipe_digest: str
+    recipe_values: str
+    """As YAML: what ran, defaults and overrides included."""
 
 
 def make_sizes(inputs: ReportInputs) -> list[Size]:
     """The forms that were made and the base, in the order they come from each other."""
-    refs = [inputs.weights[form] for form in FORMS if form in inputs.weights]  # type: ignore[index]
-    most = max((ref.bytes for ref in refs), default=0) or 1
+    refs: list[ModelRef] = [ref for form, ref in inputs.weights.items() if form in FORMS]
+    refs.sort(key=lambda ref: FORMS.index(ref.form))
+    full = next((ref.bytes for ref in reversed(refs) if ref.form in ("base", "merged")), 0)
+    most = max((ref.bytes for ref in refs), default=0)
     return [
-        Size(ref.form, ref.bytes, ref.bytes / most, _linears(ref.folder), ref.form == inputs.recipe.serve.weights)
+        Size(
+            form=ref.form,
+            bytes=ref.bytes,
+            share=ref.bytes / (full or 1),
+            width=round(100 * ref.bytes / (most or 1), 2),
+            quantization=_quantization(ref),
+            served=ref.form == inputs.recipe.serve.weights,
+        )
         for ref in refs
     ]
 
 
-def _linears(folder: Path) -> float | None:
-    file = folder / QUANTIZATION
-    return json.loads(file.read_text(encoding="utf-8")).get("ratio") if file.exists() else None
+def _quantization(ref: ModelRef) -> Report | None:
+    file = ref.folder / REPORT
+    return Report.model_validate_json(file.read_bytes()) if ref.form in ("gptq", "awq") and file.exists() else None
 
 
 def make_times(inputs: ReportInputs) -> list[Time]:
@@ -91,22 +110,25 @@ def _results(inputs: ReportInputs) -> list[tuple[str, Ref]]:
     weights, reports = inputs.weights, inputs.evaluations
     named: list[tuple[str, Ref | None]] = [("prepare", inputs.data), ("train", inputs.trained)]
     named += [("merge", weights.get("merged"))]
-    named += [(f"evaluate {name}", reports.get(name)) for name in ("base", "champion", "merged")]  # type: ignore[call-overload]
-    for form in ("gptq", "awq"):
-        named += [(f"quantize {form}", weights.get(form)), (f"evaluate {form}", reports.get(form))]
+    named += [("evaluate base", reports.get("base")), ("evaluate champion", reports.get("champion"))]
+    named += [("evaluate merged", reports.get("merged"))]
+    named += [("quantize gptq", weights.get("gptq")), ("evaluate gptq", reports.get("gptq"))]
+    named += [("quantize awq", weights.get("awq")), ("evaluate awq", reports.get("awq"))]
     return [(what, ref) for what, ref in named if ref is not None]
 
 
 def make_lineage(inputs: ReportInputs) -> Lineage:
     """Digests of what went in and of what came out."""
-    base = inputs.weights.get("base")
-    refs = ([("base model", base)] if base else []) + [
-        (what, ref) for what, ref in _results(inputs) if not what.startswith("evaluate")
-    ]
-    names = {"prepare": "dataset", "train": "training", "merge": "merged", "quantize gptq": "gptq", "quantize awq": "awq"}
-    revision = f" at {inputs.recipe.model.revision}" if inputs.recipe.model.revision else ""
+    named, base = inputs.recipe.model, inputs.weights.get("base")
+    made = (
+        [Made("base model", f"{named.base}{f' at {named.revision}' if named.revision else ''}", base.digest)]
+        if base
+        else []
+    )
+    results = [(what, ref) for what, ref in _results(inputs) if not what.startswith("evaluate")]
+    values = inputs.recipe.model_dump(mode="json")
     return Lineage(
-        made=[Made(names.get(what, what), ref.path, ref.digest) for what, ref in refs],
-        base=inputs.recipe.model.base + revision,
-        recipe_digest=digest_json(inputs.recipe.model_dump(mode="json")),
+        made=made + [Made(RESULTS[what], ref.path, ref.digest) for what, ref in results],
+        recipe_digest=digest_json(values),
+        recipe_values=yaml.safe_dump(values, sort_keys=False),
     )

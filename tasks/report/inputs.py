@@ -1,10 +1,10 @@
 """What a report is made of: references, the gate table and what became of the candidate; the rest it reads itself.
 
-    inputs = ReportInputs(recipe=recipe, recipe_path="params/digits.yaml", recipe_text=text, data=data, trained=trained,
-                          weights={"base": base, "merged": merged, "gptq": gptq},
-                          evaluations={"base": report, "merged": ..., "gptq": ...}, gates=table,
-                          outcome=Outcome(state="promoted", why="every gate holds"), holdout_uses=1)
-    build_report(inputs, Path("report.html"))
+inputs = ReportInputs(recipe=recipe, recipe_path="params/digits.yaml", recipe_text=text, data=data, trained=trained,
+                      weights={"base": base, "merged": merged, "gptq": gptq},
+                      evaluations={"base": report, "merged": ..., "gptq": ...}, gates=table,
+                      outcome=Outcome(state="promoted", why="every gate holds"), holdout_uses=1)
+build_report(inputs, Path("report.html"))
 """
 
 from typing import Literal
@@ -27,8 +27,8 @@ class Outcome(_Part):
 
     state: Literal["promoted", "not promoted", "waiting"]
     """`waiting`: registered, and a person decides."""
-    why: str
-    """In one sentence."""
+    why: str = ""
+    """In one sentence, beside what the gate table says."""
     version: int | None = None
     """Number of the candidate in the registry."""
     champion: int | None = None
@@ -42,7 +42,7 @@ class ReportInputs(_Part):
     recipe_path: str
     """The file, as the user types it behind `lavaflow retrain`."""
     recipe_text: str
-    """The file's text as it was, and the overrides of this run if there were any."""
+    """The file's text; what this run overrode is in `recipe`."""
     data: DatasetRef
     trained: ModelRef | None = None
     """The training's folder (form `adapter`)."""

@@ -8,8 +8,10 @@ keep their size on a phone. Colours are the style sheet's, for light and dark al
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+
+from tasks.report.words import figure
 
 SIDE = 1000
 """Units of the drawing's width and height, whatever the shape on the screen."""
@@ -89,12 +91,12 @@ class Scale:
 
 def x_ticks(scale: Scale, most: int = 6) -> list[Tick]:
     """Ticks of a horizontal axis."""
-    return [Tick(round(100 * scale.share(value), 2), f"{value:,g}") for value in scale.ticks(most)]
+    return [Tick(round(100 * scale.share(value), 2), figure(value)) for value in scale.ticks(most)]
 
 
-def y_ticks(scale: Scale, most: int = 5) -> list[Tick]:
+def y_ticks(scale: Scale, most: int = 5, label: Callable[[float], str] = figure) -> list[Tick]:
     """Ticks of a vertical axis, which grows upwards."""
-    return [Tick(round(100 * (1 - scale.share(value)), 2), f"{value:g}") for value in scale.ticks(most)]
+    return [Tick(round(100 * (1 - scale.share(value)), 2), label(value)) for value in scale.ticks(most)]
 
 
 def path(points: Iterable[tuple[float, float]]) -> str:

@@ -6,11 +6,11 @@ from itertools import zip_longest
 
 from tasks.evaluate.answers import Answer, by_category, points, read_answers
 from tasks.refs import EvalReport
+from tasks.release.bundle import HOLDOUT
 from tasks.report.inputs import ReportInputs
 from tasks.report.scores import title
 from tasks.report.thumbs import Thumbs
 
-HOLDOUT = "holdout"
 KINDS = 40
 """Kinds that are listed of a benchmark: their names come from the data, and there may be any number."""
 SHOWN = 6

@@ -4,11 +4,11 @@ Differences are `tasks.evaluate.compare`'s: the same questions, pair by pair.
 """
 
 from dataclasses import dataclass
-from itertools import chain
 
 from tasks.errors import LavaflowError
 from tasks.evaluate.compare import Paired, compare
 from tasks.refs import EvalReport, Score
+from tasks.release.bundle import HOLDOUT
 from tasks.report.inputs import EvalName, ReportInputs
 from tasks.report.plot import Scale
 
@@ -39,16 +39,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Difference:
-    """One comparison, and where its interval lies on the benchmark's common axis, in percent."""
+    """Two models on one benchmark, and where the interval lies on the common axis, in percent."""
 
+    title: str
     paired: Paired
-    ours: str
-    theirs: str
-    decides: bool
-    """Whether the gates look at this one."""
     left: float
     width: float
     dot: float
+    margin: float | None
+    """Where the largest loss that the gates allow lies; None where they do not look, or ask for more."""
 
     @property
     def verdict(self) -> str:
@@ -57,17 +56,18 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """All comparisons of one benchmark."""
+class Comparison:
+    """Two models on all benchmarks."""
 
-    title: str
+    ours: str
+    theirs: str
+    decides: bool
+    """Whether the gates look at this one."""
+    aside: bool
+    """Whether it is there for completeness only."""
     differences: list[Difference]
-    zero: float
-    """Where no difference lies on the axis, in percent."""
-    margin: float | None
-    """Where the largest loss that is allowed lies; None for the hold-out, which must be better."""
     refused: list[str]
-    """Comparisons that cannot be made, with the reason."""
+    """Benchmarks on which the two cannot be compared, with the reason."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,9 @@ class Benchmarks:
 
     models: list[Model]
     rows: list[Row]
-    compared: list[Compared]
-    low: float
-    high: float
-    """Ends of the axis, in points; the same for all benchmarks."""
+    comparisons: list[Comparison]
+    zero: float
+    """Where no difference lies on the comparisons' axis, in percent."""
 
 
 def title(name: str) -> str:
@@ -93,24 +92,22 @@ def make_benchmarks(inputs: ReportInputs) -> Benchmarks | None:
     named = sorted({name for report in reports.values() for name in report.scores}, key=_hold_out_first)
     if not named:
         return None
-    made = {name: _compare_all(inputs, reports, name) for name in named}
-    intervals = [paired for found, _ in made.values() for *_, paired in found]
-    margin = inputs.recipe.promote.gates.margin
-    low = min(chain([-margin, -1.0], (paired.low for paired in intervals))) * 1.05
-    high = max(chain([1.0], (paired.high for paired in intervals))) * 1.05
-    scale = Scale(low, high)
+    made = {pair: _compare_all(inputs, pair, named) for pair in _pairs(inputs, reports)}
+    intervals = [paired for found, _ in made.values() for paired in found]
+    low = min([-inputs.recipe.promote.gates.margin, -1.0, *(paired.low for paired in intervals)])
+    high = max([1.0, *(paired.high for paired in intervals)])
+    scale = Scale(low * 1.05, high * 1.05)
     return Benchmarks(
         models=[_model(inputs, name) for name in reports],
         rows=[_row(name, [report.scores.get(name) for report in reports.values()]) for name in named],
-        compared=[_compared(inputs, name, *made[name], scale) for name in named if any(made[name])],
-        low=low,
-        high=high,
+        comparisons=[_comparison(inputs, pair, *found, scale) for pair, found in made.items() if any(found)],
+        zero=_percent(scale, 0),
     )
 
 
 def _hold_out_first(name: str) -> tuple[bool, int, str]:
     known = list(TITLES)
-    return name != "holdout", known.index(name) if name in known else len(known), name
+    return name != HOLDOUT, known.index(name) if name in known else len(known), name
 
 
 def _model(inputs: ReportInputs, name: EvalName) -> Model:
@@ -124,53 +121,52 @@ def _row(name: str, scores: list[Score | None]) -> Row:
     return Row(title(name), one.metric, one.asked, scores)
 
 
-def _pairs(inputs: ReportInputs, reports: dict[EvalName, EvalReport]) -> list[tuple[EvalName, EvalName]]:
-    """Which is held against which: every made form against the champion, the quantized ones against the merged."""
+Pair = tuple[EvalName, EvalName]
+"""Who is held against whom."""
+
+
+def _pairs(inputs: ReportInputs, reports: dict[EvalName, EvalReport]) -> list[Pair]:
+    """The candidate against champion and base, the quantized weights against the merged, then all others."""
     before: EvalName = "champion" if "champion" in reports else "base"
     made: list[EvalName] = [name for name in ("merged", "gptq", "awq") if name in reports]
-    served = next((name for name in made if reports[name] is inputs.candidate), None)
-    made.sort(key=lambda name: name != served)
-    found = [(name, before) for name in made if before in reports]
-    if served and before == "champion" and "base" in reports:
-        found.append((served, "base"))
-    return found + [(name, "merged") for name in made if name != "merged" and "merged" in reports]
+    made.sort(key=lambda name: reports[name] is not inputs.candidate)
+    found: list[Pair] = [(name, other) for name in made[:1] for other in (before, "base")]
+    found += [(name, "merged") for name in made if name != "merged"]
+    found += [(name, before) for name in made[1:]]
+    return [pair for pair in dict.fromkeys(found) if pair[0] in reports and pair[1] in reports]
 
 
-def _compare_all(
-    inputs: ReportInputs, reports: dict[EvalName, EvalReport], benchmark: str
-) -> tuple[list[tuple[EvalName, EvalName, Paired]], list[str]]:
+def _compare_all(inputs: ReportInputs, pair: Pair, benchmarks: list[str]) -> tuple[list[Paired], list[str]]:
+    """The comparisons of two models, and why others cannot be made."""
+    ours, theirs = (inputs.evaluations[name] for name in pair)
     found, refused = [], []
-    for ours, theirs in _pairs(inputs, reports):
-        if benchmark in reports[ours].scores and benchmark in reports[theirs].scores:
+    for benchmark in benchmarks:
+        if benchmark in ours.scores and benchmark in theirs.scores:
             try:
-                level = inputs.recipe.promote.gates.level
-                found.append((ours, theirs, compare(reports[ours], reports[theirs], benchmark, level=level)))
+                found.append(compare(ours, theirs, benchmark, level=inputs.recipe.promote.gates.level))
             except LavaflowError as error:  # other questions, say: the report is there to tell it
-                refused.append(f"{ours} and {theirs}: {error}")
+                refused.append(str(error))
     return found, refused
 
 
-def _compared(
-    inputs: ReportInputs,
-    benchmark: str,
-    found: list[tuple[EvalName, EvalName, Paired]],
-    refused: list[str],
-    scale: Scale,
-) -> Compared:
-    def place(value: float) -> float:
-        return round(100 * scale.share(value), 2)
-
-    margin = place(-inputs.recipe.promote.gates.margin) if benchmark != "holdout" else None
+def _comparison(inputs: ReportInputs, pair: Pair, found: list[Paired], refused: list[str], scale: Scale) -> Comparison:
+    ours, theirs = (inputs.evaluations[name] for name in pair)
+    decides = ours is inputs.candidate and theirs is inputs.champion
+    margin = _percent(scale, -inputs.recipe.promote.gates.margin)
     differences = [
         Difference(
+            title=title(paired.benchmark),
             paired=paired,
-            ours=ours,
-            theirs=theirs,
-            decides=inputs.evaluations[ours] is inputs.candidate and inputs.evaluations[theirs] is inputs.champion,
-            left=place(paired.low),
-            width=round(place(paired.high) - place(paired.low), 2),
-            dot=place(paired.difference),
+            left=_percent(scale, paired.low),
+            width=round(_percent(scale, paired.high) - _percent(scale, paired.low), 2),
+            dot=_percent(scale, paired.difference),
+            margin=margin if decides and paired.benchmark != HOLDOUT else None,
         )
-        for ours, theirs, paired in found
+        for paired in found
     ]
-    return Compared(title(benchmark), differences, place(0), margin, refused)
+    aside = ours is not inputs.candidate and pair[1] != "merged"
+    return Comparison(*pair, decides, aside, differences, refused)
+
+
+def _percent(scale: Scale, value: float) -> float:
+    return round(100 * scale.share(value), 2)

@@ -11,7 +11,7 @@ from tasks.release.stage import attach
 from tasks.report.inputs import Outcome as Verdict
 from tasks.report.inputs import ReportInputs
 from tasks.store import RUNS, digest_file
-from tasks.summary import Outcome, verdict
+from tasks.summary import Outcome
 
 
 def write_report(outcome: Outcome, recipe: Recipe, version: Version) -> Path:
@@ -44,10 +44,18 @@ def _inputs(outcome: Outcome, recipe: Recipe, version: Version) -> ReportInputs:
         data=outcome.data,
         trained=outcome.trained,
         weights=outcome.weights,
-        evaluations=evaluations,  # type: ignore[arg-type]
+        evaluations=evaluations,
         gates=judgement.table if judgement else None,
-        outcome=Verdict(state=state, why=verdict(outcome)),  # type: ignore[arg-type]
+        outcome=Verdict(state=state, why=_why(outcome), version=outcome.version, champion=outcome.champion),
         holdout_uses=judgement.looks if judgement else 0,
         commit=version.bundle.commit,
         libraries=version.bundle.libraries,
     )
+
+
+def _why(outcome: Outcome) -> str:
+    """The same for a promotion and for the next run that finds it done, so that the report stays as it is."""
+    promotion = outcome.promotion
+    if promotion and promotion.outcome in ("promoted", "unchanged") and promotion.previous is not None:
+        return f"It replaces version {promotion.previous}."
+    return ""

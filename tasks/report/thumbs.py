@@ -43,7 +43,9 @@ class Thumbs:
         except (KeyError, OSError):  # quarantined for its picture, perhaps
             return None
         image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-        kind, encoded = min((("png", _encode(image, "PNG")), ("jpeg", _encode(image, "JPEG"))), key=lambda one: len(one[1]))
+        kind, encoded = min(
+            (("png", _encode(image, "PNG")), ("jpeg", _encode(image, "JPEG"))), key=lambda one: len(one[1])
+        )
         return f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}"
 
 

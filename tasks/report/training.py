@@ -12,6 +12,7 @@ from typing import Any
 
 from tasks.recipe import TrainStage
 from tasks.report.plot import Band, Line, Plot, Scale, dots, path, thin, x_ticks, y_ticks
+from tasks.report.words import rate
 from tasks.train.ending import SMOOTHING
 
 RATE = "lr/"
@@ -59,6 +60,7 @@ class Training:
 
 Updates = list[tuple[str, list[dict[str, Any]]]]
 """Lines of metrics.jsonl by stage, in their order."""
+Curve = list[tuple[float, float]]
 
 
 def make_training(folder: Path, plan: Sequence[TrainStage]) -> Training | None:
@@ -103,7 +105,9 @@ def _bands(updates: Updates, ended: dict[str, str], x: Scale) -> list[Band]:
 
 
 def _loss_plot(updates: Updates, x: Scale, bands: list[Band]) -> Plot:
-    raw, smooth, looks = [], [], []
+    raw: list[Curve] = []
+    smooth: list[Curve] = []
+    looks: list[Curve] = []
     start = 0
     for _, lines in updates:
         losses = [line["loss"] for line in lines]
@@ -116,10 +120,12 @@ def _loss_plot(updates: Updates, x: Scale, bands: list[Band]) -> Plot:
     low, high = min(values), max(values)
     y = Scale(low / 1.15, high * 1.15, log=True) if low > 0 and high > LOG_FROM * low else Scale(0, (high or 1) * 1.08)
 
-    def placed(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    def placed(curve: Curve) -> Curve:
         return [(x.share(place), y.share(loss)) for place, loss in curve]
 
-    drawn = [Line("raw", path(placed(curve))) for curve in raw] + [Line("smooth", path(placed(curve))) for curve in smooth]
+    drawn = [Line("raw", path(placed(curve))) for curve in raw] + [
+        Line("smooth", path(placed(curve))) for curve in smooth
+    ]
     for curve in looks:
         drawn += [Line("eval", path(placed(curve))), Line("eval dots", dots(placed(curve)))]
     return Plot([line for line in drawn if line.path], x_ticks(x), y_ticks(y), bands)
@@ -140,10 +146,10 @@ def _rate_plot(updates: Updates, x: Scale, bands: list[Band]) -> Plot:
         for component in COMPONENTS:
             rates = [line[RATE + component] for line in lines if RATE + component in line]
             if rates:
-                curves.append((component, [(start + place, rate) for place, rate in thin(rates)], max(rates)))
+                curves.append((component, [(start + place, value) for place, value in thin(rates)], max(rates)))
         start += len(lines)
     peaks = [peak for *_, peak in curves if peak > 0] or [1.0]
     # a cosine ends at 0, which a logarithmic axis has not: show each down to a thirtieth of the lowest peak
     y = Scale(min(peaks) / 30, max(peaks) * 1.5, log=True)
-    drawn = [Line(name, path([(x.share(at), y.share(rate)) for at, rate in curve])) for name, curve, _ in curves]
-    return Plot(drawn, x_ticks(x), y_ticks(y, 4), bands)
+    drawn = [Line(name, path([(x.share(at), y.share(value)) for at, value in curve])) for name, curve, _ in curves]
+    return Plot(drawn, x_ticks(x), y_ticks(y, 4, rate), bands)

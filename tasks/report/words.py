@@ -16,6 +16,11 @@ def count(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def figure(value: float) -> str:
+    """A label of an axis: as few digits as it needs."""
+    return f"{value:,g}".replace("-", MINUS)
+
+
 def points(value: float, digits: int = 1) -> str:
     """93.456 -> 93.5"""
     return f"{value:,.{digits}f}".replace("-", MINUS)
@@ -79,7 +84,12 @@ def plain(text: str, longest: int = LONGEST) -> str:
     return clean if len(clean) <= longest else clean[: longest - 1].rstrip() + "…"
 
 
+def typeset(text: str) -> str:
+    """A line of figures written for a terminal: real minus signs and arrows."""
+    return re.sub(r"(?<![\w.-])-(?=\d)", MINUS, text).replace("->", "\N{RIGHTWARDS ARROW}")
+
+
 FILTERS: dict[str, Callable[..., str]] = {
     function.__name__: function
-    for function in (count, points, signed, share, size, duration, date, rate, chance, plain)
+    for function in (count, points, signed, share, size, duration, date, rate, chance, plain, typeset)
 }

@@ -34,7 +34,7 @@ PAPERS = {
 }
 SHADE = 9
 """How far a colour's channels may be from the values above, so that papers of one colour differ a little."""
-TILT = 10
+TILT = 5
 """Degrees by which a digit may lean."""
 
 
@@ -73,11 +73,12 @@ def draw(composite: Composite, pool: Pool, rng: np.random.Generator) -> Image.Im
     ink = _shade(INKS[composite.ink], rng)
     cell = SIDE // len(composite.digits)
     for place, scan in enumerate(composite.scans):
-        size = int(rng.integers(40, 51)) if cell < SIDE else int(rng.integers(46, 73))
+        smallest, largest, aside = (44, 52, 3) if cell < SIDE else (56, 72, 8)
+        size = int(rng.integers(smallest, largest + 1))
         mask = _mask(pool.scans[scan], size, float(rng.uniform(-TILT, TILT)))
         # a digit may reach a little over its half: scans have empty margins
-        left = place * cell + int(rng.integers(min(0, cell - size) - 2, max(0, cell - size) + 3))
-        top = int(rng.integers(0, SIDE - size + 1))
+        left = place * cell + (cell - size) // 2 + int(rng.integers(-aside, aside + 1))
+        top = (SIDE - size) // 2 + int(rng.integers(-10, 11))
         image.paste(ink, (left, top), mask)
     return image
 

@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     CLIPVisionConfig,
@@ -30,6 +29,9 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from tasks.models import save_model
+from tasks.sample.widths import TINY, LlavaSize
+
+__all__ = ["TINY", "LlavaSize", "llava", "llava_processor", "random_llava", "train_tokenizer"]
 
 BOS, EOS, UNKNOWN, PAD, IMAGE = "<s>", "</s>", "<unk>", "<pad>", "<image>"
 
@@ -42,33 +44,6 @@ CHAT_TEMPLATE = (
     "{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
-
-
-class LlavaSize(BaseModel):
-    """Widths and depths of a small LLaVA and of the CLIP pair its tower comes from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    image: int = 48
-    """Side of the square that a picture is scaled to, in pixels."""
-    patch: int = 12
-    """Side of one image token's patch, in pixels."""
-    vision_width: int = 128
-    vision_layers: int = 4
-    text_width: int = 256
-    text_layers: int = 3
-    heads: int = 4
-    context: int = 512
-    """Tokens a prompt and its answer may have, image tokens included."""
-
-    @property
-    def image_tokens(self) -> int:
-        """What a picture costs in the prompt."""
-        return (self.image // self.patch) ** 2
-
-
-TINY = LlavaSize(vision_width=32, vision_layers=2, text_width=64, text_layers=2)
-"""Enough to run every code path in milliseconds."""
 
 
 def vision_config(size: LlavaSize) -> CLIPVisionConfig:

@@ -2,6 +2,8 @@
 
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tasks.errors import LavaflowError
@@ -73,6 +75,16 @@ def test_an_image_scores_twice_only_if_both_its_questions_are_right(mme_folder):
 )
 def test_only_the_first_four_characters_count(prediction, expected):
     assert label(prediction) == expected
+
+
+def test_parquet_ids_without_a_category_are_told_apart_by_it(mme_parquet):
+    path = next(mme_parquet.rglob("*.parquet"))
+    rows = pq.read_table(path).to_pylist()
+    rows = [{**row, "question_id": row["question_id"].rpartition("/")[2]} for row in rows]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    questions = read(section(mme_parquet))
+    assert len({question.id for question in questions}) == 8
+    assert len({question.group for question in questions}) == 4
 
 
 def test_an_image_that_is_missing_is_named(mme_folder):

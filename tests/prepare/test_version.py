@@ -37,12 +37,21 @@ def snapshot() -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in files}
 
 
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in git with a DVC repository and a folder as its remote."""
+    folder = tmp_path_factory.mktemp("repository")
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    subprocess.run([*DVC, "init", "-q"], cwd=folder, check=True)
+    with (folder / ".dvc/config").open("a") as config:
+        config.write("[core]\n    remote = store\n['remote \"store\"']\n    url = ../store\n")
+    return folder
+
+
 @pytest.fixture
-def remote(workspace: Path) -> Path:
-    """A workspace in git with a DVC repository and a folder as its remote."""
-    subprocess.run(["git", "init", "-q"], check=True)
-    dvc("init", "-q")
-    dvc("remote", "add", "-q", "-d", "store", "store")
+def remote(workspace: Path, repository: Path) -> Path:
+    """The workspace as such a repository."""
+    shutil.copytree(repository, workspace, dirs_exist_ok=True)
     return workspace / "store"
 
 

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,20 @@ from tasks.evaluate.holdout import HOLDOUT
 from tasks.recipe import Recipe
 from tasks.refs import DatasetRef, EvalReport, Form, ModelRef, Score
 from tasks.release.bundle import Bundle, make_bundle
+from tasks.release.serve import Server
 from tasks.store import digest_tree
 
 NAME = "tiny-llava"
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model, what it answered offline, and the server that it runs behind."""
+
+    data: DatasetRef
+    weights: ModelRef
+    report: EvalReport
+    server: Server
 
 
 def recipe(uri: str = "sqlite:///mlflow.db", **serve: object) -> Recipe:
@@ -42,7 +54,9 @@ def recipe(uri: str = "sqlite:///mlflow.db", **serve: object) -> Recipe:
     )
 
 
-def report(folder: Path, model: str, form: Form, right: Iterable[bool], *, mme: Iterable[bool] | None = None) -> EvalReport:
+def report(
+    folder: Path, model: str, form: Form, right: Iterable[bool], *, mme: Iterable[bool] | None = None
+) -> EvalReport:
     """An evaluation in which the questions in their order were answered rightly or wrongly, scored by the real rule."""
     folder.mkdir(parents=True)
     scores: dict[str, Score] = {}
@@ -72,7 +86,9 @@ def training(folder: Path, content: str, reasons: Iterable[str] = ("epochs", "pl
     stages = ("align", "instruct")
     endings = [{"stage": s, "reason": r, "updates": 9, "loss": 0.5} for s, r in zip(stages, reasons, strict=False)]
     (folder / "endings.json").write_text(json.dumps(endings))
-    lines = [{"stage": stage, "step": step, "loss": 2.0 - step, "lr/projector": 0.1} for stage in stages for step in (0, 1)]
+    lines = [
+        {"stage": stage, "step": step, "loss": 2.0 - step, "lr/projector": 0.1} for stage in stages for step in (0, 1)
+    ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "adapter").mkdir()
     (folder / "adapter" / "adapter_config.json").write_text("{}")
@@ -92,12 +108,20 @@ def base_bundle(plan: Recipe) -> Bundle:
     return make_bundle(plan, weights=[weights], reports=[answers])
 
 
-def bundle(plan: Recipe, name: str, right: int, *, merged: int | None = None, reasons: Iterable[str] = ("epochs", "plateau")) -> Bundle:
+def bundle(
+    plan: Recipe, name: str, right: int, *, merged: int | None = None, reasons: Iterable[str] = ("epochs", "plateau")
+) -> Bundle:
     """A trained version whose GPTQ weights are right on the first `right` of 200 questions."""
-    made = [model(Path(f"runs/{name}/{form}"), form, f"{name} {form}") for form in ("merged", "gptq")]  # type: ignore[arg-type]
+    forms: tuple[Form, ...] = ("merged", "gptq")
+    made = [model(Path(f"runs/{name}/{form}"), form, f"{name} {form}") for form in forms]
     figures = {"merged": right if merged is None else merged, "gptq": right}
     reports = [
-        report(Path(f"runs/{name}/evaluate-{ref.form}"), ref.digest, ref.form, (n < figures[ref.form] for n in range(QUESTIONS)))
+        report(
+            Path(f"runs/{name}/evaluate-{ref.form}"),
+            ref.digest,
+            ref.form,
+            (n < figures[ref.form] for n in range(QUESTIONS)),
+        )
         for ref in made
     ]
     trained = training(Path(f"runs/{name}/train"), name, reasons)
@@ -120,13 +144,16 @@ def write_dataset(folder: Path, rows: int = 12) -> DatasetRef:
         question = "\n".join(["<image>"] * len(images) + [f"Which number is shown? {number}"])
         messages = [Message(role="user", content=question), Message(role="assistant", content=str(number))]
         if number % 4 == 1:
-            messages = [*messages, Message(role="user", content="Is the ink red?"), Message(role="assistant", content="yes")]
+            messages = [
+                *messages,
+                Message(role="user", content="Is the ink red?"),
+                Message(role="assistant", content="yes"),
+            ]
         if number % 5 == 0:
             messages = [Message(role="system", content="Answer shortly."), *messages]
-        made.append(
-            Row(id=f"row{number:02d}", images=images, messages=messages, split="holdout", group=f"g{number}", kind="k",
-                source="rows.jsonl", line=number + 1).model_dump()  # fmt: skip
-        )
+        row = Row(id=f"row{number:02d}", images=images, messages=messages, split="holdout", group=f"g{number}",
+                  kind="k", source="rows.jsonl", line=number + 1)  # fmt: skip
+        made.append(row.model_dump())
     folder.mkdir(parents=True)
     write_shards(folder, "rows", ROW_SCHEMA, made, 50_000)
     stored = [{"sha": s, "data": d, "width": w, "height": h} for s, (d, (w, h)) in sorted(pictures.items())]
