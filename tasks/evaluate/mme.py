@@ -104,9 +104,14 @@ def _question(name: str, number: int, category: str, text: str, answer: str, ima
         images=images,
         expected=(answer.strip(),),
         category=category,
-        group=f"{category}/{name}",  # the four cognition categories share image names
+        group=_image(category, name),
         variant="llava",
     )
+
+
+def _image(category: str, name: str) -> str:
+    """What the two questions of an image share; the four cognition categories have images of the same names."""
+    return f"{category}/{name.rpartition('/')[2]}"
 
 
 def label(prediction: str) -> str:
@@ -144,7 +149,7 @@ def columns(row: dict[str, Any]) -> Question:
         messages=(Message(role="user", content=row["question"]),),
         expected=(row["answer"].strip(),),
         category=row["category"],
-        group=f"{row['category']}/{name}",
+        group=_image(row["category"], name),
     )
 
 

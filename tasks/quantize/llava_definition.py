@@ -41,7 +41,7 @@ class LlavaDefinition(BaseQModel):  # type: ignore[misc]  # gptqmodel has no typ
     ]
 
     on_layer: Callable[[], None] | None = None
-    """Called when a layer is finished."""
+    """Called when a layer begins."""
 
     def prepare_dataset(self, calibration_dataset: list[dict[str, Any]], **_: Any) -> list[dict[str, Any]]:
         """The rows as they come: they are model inputs already. The library's own path would drop the pixels."""
@@ -66,8 +66,8 @@ class LlavaDefinition(BaseQModel):  # type: ignore[misc]  # gptqmodel has no typ
             part.to(device)
         inner.language_model.rotary_emb.to(device)
 
-    def post_quantize(self, module: nn.Module) -> nn.Module:
-        """A layer is done."""
+    def pre_quantize(self, module: nn.Module) -> nn.Module:
+        """A layer begins."""
         if self.on_layer is not None:
             self.on_layer()
-        return super().post_quantize(module)
+        return super().pre_quantize(module)

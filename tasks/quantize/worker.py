@@ -8,20 +8,16 @@ prints goes to the log that the parent has opened; what the parent needs goes in
 
 import gc
 import logging
-import math
 import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from tasks.errors import LavaflowError
-from tasks.quantize.job import EVENTS, REPORT, Event, Job, LayerError, Report
+from tasks.quantize.job import EVENTS, REPORT, Event, Job, Report
 
 CHECKED = 32
 """Rows on which the export is compared with the full model."""
-GAVE_UP = 999_999_999
-"""The loss that gptqmodel notes for a layer it could not quantize."""
 VERSIONS = ("gptqmodel", "optimum", "transformers", "torch")
 
 
@@ -45,8 +41,8 @@ class Progress:
             file.write(event.model_dump_json() + "\n")
 
 
-def work(job: Job, progress: Progress) -> Report:
-    """Quantize, export, check; the report is also written beside the weights."""
+def work(job: Job, progress: Progress) -> None:
+    """Quantize, export, check; the report is written beside the weights."""
     from transformers import AutoConfig
 
     from tasks.quantize.fit import check_fit
@@ -54,7 +50,7 @@ def work(job: Job, progress: Progress) -> Report:
     config = AutoConfig.from_pretrained(job.merged)
     check_fit(config, job.method, job.group_size)
     layers = config.text_config.num_hidden_layers
-    progress.start("loading libraries", of=layers + 5)
+    progress.start("loading libraries", of=layers + 4)
     import torch
 
     from tasks.dataset import Dataset
@@ -62,6 +58,7 @@ def work(job: Job, progress: Progress) -> Report:
     from tasks.quantize import export
     from tasks.quantize.calibration import Inputs, spread, unseen
     from tasks.quantize.card import write_card
+    from tasks.quantize.engine import quantize_layers
     from tasks.quantize.verify import measure, verify
 
     merged, out, device = Path(job.merged), Path(job.out), pick_device(job.device)
@@ -73,14 +70,16 @@ def work(job: Job, progress: Progress) -> Report:
         raise LavaflowError(f"{job.data}: no training row fits the model's context, so nothing can calibrate")
     batches = [inputs(row) for row in rows]
 
-    quantizer, losses = _quantize(job, device, batches, progress, layers)
+    numbers = iter(range(1, layers + 1))
+    quantized = quantize_layers(job, device, batches, lambda: progress.start(f"layer {next(numbers)} of {layers}"))
+
     progress.start("writing")
-    export.write_weights(quantizer.model, merged, out, getattr(torch, job.dtype))
-    calibrated_in = str(quantizer.model.dtype).removeprefix("torch.")
-    del quantizer
-    gc.collect()
+    export.write_weights(quantized.model, merged, out, getattr(torch, job.dtype))
     export.write_config(merged, out, method=job.method, bits=job.bits, group_size=job.group_size, dtype=job.dtype)
     export.copy_processor(merged, out)
+    calibrated_in, errors = quantized.dtype, quantized.errors
+    del quantized
+    gc.collect()
 
     progress.start("checking")
     size = measure(out, job.group_size)
@@ -98,74 +97,11 @@ def work(job: Job, progress: Progress) -> Report:
         linear_ratio=round(size.ratio, 4),
         size=size,
         agreement=agreement,
-        layers=losses,
+        layers=errors,
         versions={name: version(name) for name in VERSIONS},
     )
     write_card(job, report, out)
     (out / REPORT).write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return report
-
-
-def _quantize(
-    job: Job, device: Any, batches: list[dict[str, Any]], progress: Progress, layers: int
-) -> tuple[Any, list[LayerError]]:
-    """The quantizer with its layers quantized, and each layer's error."""
-    import torch
-    from gptqmodel import QuantizeConfig
-    from gptqmodel.utils.backend import BACKEND
-
-    from tasks.quantize.llava_definition import LlavaDefinition
-
-    awq = job.method == "awq"
-    settings = QuantizeConfig(
-        bits=job.bits,
-        group_size=job.group_size,
-        method=job.method,
-        format="gemm" if awq else "gptq",
-        sym=not awq,  # AWQ's format has zero points, and every engine expects GPTQ without
-        desc_act=False,
-        device=str(device),
-        offload_to_disk=False,
-        pack_impl="original",  # the default compiles C++ for half a minute and needs a compiler
-    )
-    # AWQ's kernels know 16 bits only; on CPUs bfloat16 is twice as fast as float16
-    dtype = "bfloat16" if awq and job.dtype == "float32" else job.dtype
-    progress.start("loading the model")
-    quantizer = LlavaDefinition.from_pretrained(job.merged, settings, dtype=getattr(torch, dtype))
-    finished = 0
-
-    def on_layer() -> None:
-        nonlocal finished
-        finished += 1
-        if finished < layers:
-            progress.start(f"layer {finished + 1} of {layers}")
-
-    quantizer.on_layer = on_layer
-    progress.start(f"layer 1 of {layers}")
-    logs = quantizer.quantize(batches, batch_size=1, backend=BACKEND.AWQ_TORCH if awq else BACKEND.GPTQ_TORCH)
-    losses = [_layer_error(entry) for entries in logs.values() for entry in entries]
-    return quantizer, sorted(losses, key=lambda loss: (loss.layer, loss.module))
-
-
-def _layer_error(entry: dict[str, Any]) -> LayerError:
-    """One line of the library's log.
-
-    Raises:
-        LavaflowError: the library has given up on the layer and rounded it instead, which it does in silence.
-    """
-    layer, module, loss = int(entry["layer"]), str(entry["module"]), str(entry["loss"])
-    number = None if loss == "not applicable" else float(loss) if _is_number(loss) else math.nan
-    if number is not None and not number < GAVE_UP:
-        raise LavaflowError(f"quantize: layer {layer} {module} could not be calibrated ({loss}); raise `samples`")
-    return LayerError(layer=layer, module=module, loss=number, tokens=int(entry["samples"]))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def main() -> int:

@@ -25,7 +25,7 @@ class Position(BaseModel):
     update: int
     progress: Progress
     endings: list[dict[str, Any]]
-    """Endings of the stages before; see `tasks.train.trainer.Ending`."""
+    """Endings of the stages before; see `tasks.train.ending.Ending`."""
     metrics_bytes: int
     """Length of metrics.jsonl at this moment; what a killed run wrote after it is cut off."""
     samples: int

@@ -7,10 +7,13 @@ reason = rule.after_update(update, loss)      # "epochs", "steps", "plateau", "d
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from tasks.recipe import TrainStage
+
+Reason = Literal["epochs", "steps", "plateau", "diverged"]
 
 SMOOTHING = 0.95
 """Share of the old value in the smoothed training loss: the memory of about 20 updates."""
@@ -63,7 +66,7 @@ class EndRule:
         plateau = self.stage.until.plateau
         return plateau is not None and (update + 1) % plateau.every == 0
 
-    def after_update(self, update: int, loss: float, eval_loss: float | None) -> str | None:
+    def after_update(self, update: int, loss: float, eval_loss: float | None) -> Reason | None:
         """Take in an update's loss (and the validation loss, if this was a look); the reason to end, or None."""
         progress = self.progress
         before = loss if progress.smoothed is None else progress.smoothed
@@ -90,3 +93,19 @@ class EndRule:
         else:
             progress.looks_without_gain += 1
         return progress.looks_without_gain >= plateau.patience
+
+
+class Ending(BaseModel):
+    """How a stage ended and what it learned from."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    stage: str
+    reason: Reason
+    updates: int
+    samples: int
+    target_tokens: int
+    loss: float
+    """Smoothed training loss at the end, nats a target token."""
+    eval_loss: float | None
+    """On the validation rows, nats a target token; None without any."""

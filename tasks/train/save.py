@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 
 from tasks.errors import LavaflowError
 from tasks.train.components import Components
+from tasks.train.ending import Ending
 from tasks.train.peft_alone import peft_alone
-from tasks.train.trainer import Ending
 
 ADAPTER = "adapter"
 COMPONENTS = "components.safetensors"

@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel
 from tqdm import tqdm
 
 from tasks.errors import LavaflowError
 from tasks.recipe import Train, TrainStage
 from tasks.train import checkpoint
 from tasks.train.components import Components, apply_plan, plan_table
-from tasks.train.ending import EndRule, Progress
+from tasks.train.ending import Ending, EndRule, Progress
 from tasks.train.examples import Example
 from tasks.train.order import SampleOrder
 from tasks.train.packing import PackedRow, pack
@@ -35,21 +34,6 @@ from tasks.train.step import row_loss
 log = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
-
-
-class Ending(BaseModel):
-    """How a stage ended and what it learned from."""
-
-    stage: str
-    reason: str
-    """`epochs`, `steps`, `plateau` or `diverged`."""
-    updates: int
-    samples: int
-    target_tokens: int
-    loss: float
-    """Smoothed training loss at the end, nats a target token."""
-    eval_loss: float | None
-    """On the validation rows, nats a target token; None without any."""
 
 
 @dataclass

@@ -86,7 +86,7 @@ def test_the_features_of_a_shared_picture_are_computed_once(loaded, draw, monkey
 
 
 def test_the_plan_is_a_function_of_the_questions_alone(draw):
-    questions = mixed(draw)
+    questions = mixed(draw) + [question(n, group="shared") for n in range(30, 36)]
     shuffled = random.Random(1).sample(questions, len(questions))
     batches = [[question.id for question in batch] for batch in plan(questions, 5)]
     assert batches == [[question.id for question in batch] for batch in plan(shuffled, 5)]

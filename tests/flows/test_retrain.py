@@ -16,7 +16,7 @@ WORSE = "train.stages.instruct.language_model.lr=1e-9"
 
 
 def test_a_better_model_is_promoted_and_the_end_says_what_and_where(retrained):
-    folder, said, _ = retrained
+    _, said, _ = retrained
     assert "version 2 is promoted: it replaces version 1" in said
     for row in ("prepare", "train", "merge", "quantize gptq", "evaluate base", "hold-out better", "serves"):
         assert row in said

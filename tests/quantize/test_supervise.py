@@ -51,7 +51,7 @@ def test_a_reason_the_user_can_mend_comes_as_it_is(job: Job, tmp_path: Path) -> 
 
 def test_a_failure_shows_the_last_line_and_where_the_log_is(job: Job, tmp_path: Path) -> None:
     lost = job.model_copy(update={"merged": str(tmp_path)})
-    with pytest.raises(LavaflowError, match=r"^quantize awq: OSError: .*config\.json.*; log: .*worker\.log$"):
+    with pytest.raises(LavaflowError, match=r"^quantize awq: ValueError: .*config\.json.*; log: .*worker\.log$"):
         run_worker(lost, tmp_path / "worker.log")
     assert "Traceback" in (tmp_path / "worker.log").read_text()
 

@@ -24,7 +24,7 @@ from tasks.evaluate.stage import EVALUATE
 from tasks.evaluate.textvqa import TEXTVQA
 from tasks.prepare.output import write_dataset
 from tasks.prepare.pipeline import clean_rows
-from tasks.prepare.sources import read_source
+from tasks.prepare.sources import folder_of, read_source
 from tasks.prepare.stage import PREPARE
 from tasks.quantize.job import REPORT, Agreement, Report, Size
 from tasks.quantize.stage import QUANTIZE
@@ -137,7 +137,7 @@ def prepared(source: str, plan: Recipe) -> DatasetRef:
         return [(value - 5.5 * bad if said else None) for value, bad, said in zip(drawn, wooden, spoken, strict=True)]
 
     def build(folder: Path) -> dict[str, Any]:
-        result = clean_rows(lines, {source: Path(source).parent}, config, {}, score if config.alignment else None)
+        result = clean_rows(lines, {source: folder_of(source)}, config, {}, score if config.alignment else None)
         write_dataset(folder, lines, result, config.alignment.model if config.alignment else None)
         reasons: dict[str, int] = {}
         for item in result.quarantined:
