@@ -11,11 +11,11 @@ from pathlib import Path
 from prefect import flow
 
 from flows import steps
-from tasks.chain import forms, note
+from tasks.chain import forms, note, quantized
 from tasks.hub import base_ref
 from tasks.locks import exclusive
 from tasks.recipe import Recipe, load_recipe
-from tasks.refs import DatasetRef, EvalReport, ModelRef
+from tasks.refs import DatasetRef, EvalReport, Form, ModelRef
 from tasks.release.bundle import make_bundle
 from tasks.release.promote import Judgement, Promotion
 from tasks.release.registry import Version
@@ -51,11 +51,11 @@ def _retrain(plan: Recipe, file: Path) -> Outcome:
     trained = note(plan.name, "train", steps.train(plan, data, start))
     merged = note(plan.name, "merge", steps.merge(plan, trained, start))
 
-    weights = {"base": base, "merged": merged}
+    weights: dict[Form, ModelRef] = {"base": base, "merged": merged}
     reports = {form: _evaluate(model, data, plan) for form, model in weights.items()}
-    for form in forms(plan)[1:]:
-        weights[form] = note(plan.name, f"quantize-{form}", steps.quantize(form, merged, data, plan))
-        reports[form] = _evaluate(weights[form], data, plan)
+    for method in quantized(plan):
+        weights[method] = note(plan.name, f"quantize-{method}", steps.quantize(method, merged, data, plan))
+        reports[method] = _evaluate(weights[method], data, plan)
 
     made = forms(plan)
     bundle = make_bundle(

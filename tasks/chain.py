@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tasks.hub import base_ref
+from tasks.quantize.job import Method
 from tasks.recipe import Recipe
 from tasks.refs import DatasetRef, EvalReport, Form, ModelRef, Ref
 from tasks.store import write_whole
@@ -87,8 +88,13 @@ class Chain:
 
 def forms(recipe: Recipe) -> list[Form]:
     """The forms of the fine-tuned model that the recipe asks for, merged first."""
-    quantized: list[Form] = [form for form in ("gptq", "awq") if getattr(recipe.quantize, form)]  # type: ignore[misc]
-    return ["merged", *quantized]
+    return ["merged", *quantized(recipe)]
+
+
+def quantized(recipe: Recipe) -> list[Method]:
+    """The 4-bit forms that the recipe asks for."""
+    methods: tuple[Method, ...] = ("gptq", "awq")
+    return [method for method in methods if getattr(recipe.quantize, method) is not None]
 
 
 def start_model(recipe: Recipe) -> ModelRef:

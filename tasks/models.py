@@ -65,7 +65,7 @@ def load_model(path: str | Path, *, dtype: Dtype, device: torch.device, **option
         raise LavaflowError(f"{path}: the weights do not fit the model: {wrong}; save it again in the hub's key layout")
     if four_bit:
         for parameter in model.parameters():  # what is not quantized: transformers leaves it as it was saved
-            pass
+            parameter.data = parameter.data.to(getattr(torch, dtype))
     return (model if "device_map" in options else model.to(device)).eval()
 
 

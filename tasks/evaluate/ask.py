@@ -39,8 +39,8 @@ def ask(
     if whole.exists():
         return read_answers(whole)
     found = {answer.id: answer for answer in _earlier(growing) if not answer.failed}
-    with growing.open("w", encoding="utf-8") as file:
-        file.writelines(line(answer) for answer in found.values())  # without a line that a kill cut in half
+    write_answers(growing, found.values())  # without a line that a kill cut in half
+    with growing.open("a", encoding="utf-8") as file:
         for question, reply in generate(
             model,
             processor,

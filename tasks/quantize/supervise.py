@@ -35,7 +35,8 @@ def run_worker(job: Job, log: Path) -> Report:
     """
     last = Event(done=0, of=1, step="starting")
     with (
-        tempfile.TemporaryDirectory(prefix="lavaflow-quantize-") as scratch,
+        # in there, so that it goes with the partial result if we are killed
+        tempfile.TemporaryDirectory(prefix=".worker-", dir=job.out) as scratch,
         _start(job, Path(scratch), log) as process,
         (Path(scratch) / EVENTS).open(encoding="utf-8") as lines,
         tqdm(total=1, desc=f"quantize {job.method}", unit="step", postfix=last.step) as bar,

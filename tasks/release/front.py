@@ -51,8 +51,8 @@ class Guard:
     """Of a picture."""
 
 
-def make_app(engine: Engine, guard: Guard) -> Starlette:
-    """The ASGI app."""
+def make_app(engine: Engine, guard: Guard, *, log_requests: bool = False) -> Starlette:
+    """The ASGI app; with `log_requests` one line a request, `/health` aside."""
     started = int(time.time())
 
     @asynccontextmanager
@@ -111,7 +111,8 @@ def make_app(engine: Engine, guard: Guard) -> Starlette:
         lifespan=lifespan,
         exception_handlers={Refused: _refuse, HTTPException: _refuse, Exception: _broken},
     )
-    app.add_middleware(_Log)
+    if log_requests:
+        app.add_middleware(_Log)
     return app
 
 
@@ -205,7 +206,7 @@ class _Log:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] == "/health":  # which monitors ask every few seconds
             await self.app(scope, receive, send)
             return
         began, status = time.monotonic(), 0
@@ -218,6 +219,4 @@ class _Log:
         try:
             await self.app(scope, receive, noting)
         finally:
-            # debug for what monitors ask every few seconds
-            level = logging.DEBUG if scope["path"] == "/health" else logging.INFO
-            log.log(level, "%s %s %d %.2f s", scope["method"], scope["path"], status, time.monotonic() - began)
+            log.info("%s %s %d %.2f s", scope["method"], scope["path"], status, time.monotonic() - began)

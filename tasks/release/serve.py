@@ -72,7 +72,7 @@ def serve(recipe: Recipe) -> None:
 
     earlier = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with start_server(recipe, weights) as server:
+        with start_server(recipe, weights, log_requests=True) as server:
             log.info("version %d (%s) serves as %s", champion.number, weights.form, server.model)
             log.info("%s, key in %s; Ctrl-C ends it", server.base_url, server.key_place)
             while not stop.wait(0.5):
@@ -85,7 +85,12 @@ def serve(recipe: Recipe) -> None:
 
 @contextmanager
 def start_server(
-    recipe: Recipe, weights: ModelRef, *, port: int | None = None, log_file: Path | None = None
+    recipe: Recipe,
+    weights: ModelRef,
+    *,
+    port: int | None = None,
+    log_file: Path | None = None,
+    log_requests: bool = False,
 ) -> Iterator[Server]:
     """A server of `weights`, ended on leaving.
 
@@ -94,6 +99,7 @@ def start_server(
         weights: what to serve.
         port: default the recipe's; 0 takes a free one.
         log_file: for what the engine prints; default runs/serve/<model>.log.
+        log_requests: one line for each, without its content.
 
     Raises:
         LavaflowError: the port is taken, the weights are gone, a package is missing, or the engine does not start.
@@ -118,7 +124,7 @@ def start_server(
         # before the engine, which takes long: a taken port is known at once
         _listen(recipe.serve.host, recipe.serve.port if port is None else port) as listener,
         running(_engine(recipe, weights), log_file=log_file or FOLDER / f"{name}.log") as engine,
-        _front(make_app(engine, guard), listener),
+        _front(make_app(engine, guard, log_requests=log_requests), listener),
     ):
         host, taken = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host

@@ -71,7 +71,7 @@ def merge(model: PreTrainedModel, trained: Path) -> PreTrainedModel:
 
 
 def _sort_targets(config: Path) -> None:
-    """peft keeps the targets in a set, whose order differs from process to process; equal trainings give equal bytes."""
+    """peft keeps the targets in a set, in another order in every process; equal trainings give equal bytes."""
     values = json.loads(config.read_text())
     values["target_modules"].sort()
     config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")

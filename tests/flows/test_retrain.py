@@ -21,7 +21,7 @@ def test_a_better_model_is_promoted_and_the_end_says_what_and_where(retrained):
     for row in ("prepare", "train", "merge", "quantize gptq", "evaluate base", "hold-out better", "serves"):
         assert row in said
     report = Path(re.search(r"report +(\S+)", said).group(1))
-    assert report.read_text().startswith("<!doctype html>")
+    assert report.read_text().startswith("<!DOCTYPE html>")
     assert "FAILS" not in said
 
 

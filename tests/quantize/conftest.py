@@ -2,13 +2,12 @@
 
 import logging
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from quantize_data import recipe, write_dataset
+from quantize_data import Export, recipe, write_dataset
 
-from tasks.quantize.job import REPORT, Method, Report
+from tasks.quantize.job import Method
 from tasks.quantize.stage import quantize
 from tasks.refs import DatasetRef, ModelRef
 from tasks.sample.llava import LlavaSize, random_llava
@@ -16,21 +15,6 @@ from tasks.store import digest_tree
 
 SIZE = LlavaSize(vision_width=32, vision_layers=2, text_width=256, text_layers=1)
 """One layer as wide as the demo's: narrower ones spend more on group indices than 0.30 allows."""
-
-
-@dataclass(frozen=True)
-class Export:
-    """A finished quantization."""
-
-    method: Method
-    ref: ModelRef
-    folder: Path
-    log: str
-    """What the stage logged."""
-
-    @property
-    def report(self) -> Report:
-        return Report.model_validate_json((self.folder / REPORT).read_bytes())
 
 
 @pytest.fixture(scope="session")

@@ -1,16 +1,34 @@
-"""A small prepared dataset with kinds, and a recipe, for the quantization tests."""
+"""A small prepared dataset with kinds, a recipe, and what a finished export is, for the quantization tests."""
 
 import hashlib
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from tasks.dataset import IMAGE_SCHEMA, ROW_SCHEMA, Message, Row, write_shards
+from tasks.quantize.job import REPORT, Method, Report
 from tasks.recipe import Recipe
+from tasks.refs import ModelRef
 
 KINDS = {"number": 24, "color": 12, "text": 4}
+
+
+@dataclass(frozen=True)
+class Export:
+    """A finished quantization."""
+
+    method: Method
+    ref: ModelRef
+    folder: Path
+    log: str
+    """What the stage logged."""
+
+    @property
+    def report(self) -> Report:
+        return Report.model_validate_json((self.folder / REPORT).read_bytes())
 
 
 def make_row(kind: str, number: int, images: list[str], split: str) -> Row:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from quantize_data import Export
 from safetensors.torch import load_file
 
 from tasks.models import load_model, load_processor
 from tasks.prompts import render
 from tasks.quantize.export import LAYERS, write_config
-from tasks.refs import ModelRef
+from tasks.refs import DatasetRef, ModelRef
 
 CPU = torch.device("cpu")
 LOAD = """
@@ -30,7 +31,9 @@ assert (root.level, list(root.handlers), torch.get_num_threads(), torch.get_defa
 """
 
 
-def test_everything_but_the_language_models_layers_is_byte_for_byte_the_merged_models(export, merged: ModelRef) -> None:
+def test_everything_but_the_language_models_layers_is_byte_for_byte_the_merged_models(
+    export: Export, merged: ModelRef
+) -> None:
     ours = load_file(export.folder / "model.safetensors")
     theirs = load_file(Path(merged.path) / "model.safetensors")
     outside = {key for key in theirs if not key.startswith(LAYERS)}
@@ -38,7 +41,7 @@ def test_everything_but_the_language_models_layers_is_byte_for_byte_the_merged_m
     assert all(torch.equal(ours[key], theirs[key]) for key in outside)
 
 
-def test_every_linear_layer_of_the_language_model_is_packed(export) -> None:
+def test_every_linear_layer_of_the_language_model_is_packed(export: Export) -> None:
     tensors = load_file(export.folder / "model.safetensors")
     packed = [key for key in tensors if key.endswith("qweight")]
     assert len(packed) == 7
@@ -46,13 +49,13 @@ def test_every_linear_layer_of_the_language_model_is_packed(export) -> None:
     assert {tensors[key].dtype for key in tensors if key.endswith("scales")} == {torch.float16}
 
 
-def test_gptq_groups_lie_in_order_so_that_fast_kernels_take_them(gptq) -> None:
+def test_gptq_groups_lie_in_order_so_that_fast_kernels_take_them(gptq: Export) -> None:
     tensors = load_file(gptq.folder / "model.safetensors")
     for key in (key for key in tensors if key.endswith("g_idx")):
         assert torch.equal(tensors[key], torch.arange(len(tensors[key]), dtype=torch.int32) // 32)
 
 
-def test_load_model_takes_it_in_float32_and_answers_like_the_full_model(export, merged: ModelRef) -> None:
+def test_load_model_takes_it_in_float32_and_answers_like_the_full_model(export: Export, merged: ModelRef) -> None:
     model = load_model(export.folder, dtype="float32", device=CPU)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     ids = torch.arange(5, 60)[None]
@@ -62,12 +65,12 @@ def test_load_model_takes_it_in_float32_and_answers_like_the_full_model(export, 
     assert torch.nn.functional.cosine_similarity(found, full, dim=-1).min() > 0.95
 
 
-def test_load_model_obeys_the_dtype_it_is_asked_for(gptq) -> None:
+def test_load_model_obeys_the_dtype_it_is_asked_for(gptq: Export) -> None:
     model = load_model(gptq.folder, dtype="bfloat16", device=CPU)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
 
 
-def test_a_batch_answers_as_its_questions_do_one_by_one(export) -> None:
+def test_a_batch_answers_as_its_questions_do_one_by_one(export: Export) -> None:
     model, processor = load_model(export.folder, dtype="float32", device=CPU), load_processor(export.folder)
     texts = [f"USER: <image>\nWhich number is shown{' red' * n}? ASSISTANT:" for n in range(4)]
     pictures = [Image.new("RGB", (48, 48), (60 * n, 90, 200)) for n in range(4)]
@@ -80,7 +83,7 @@ def test_a_batch_answers_as_its_questions_do_one_by_one(export) -> None:
             assert torch.equal(model.generate(**one, **settings)[0, -12:], answer)
 
 
-def test_loading_is_quiet_and_leaves_the_process_as_it_was(gptq, awq) -> None:
+def test_loading_is_quiet_and_leaves_the_process_as_it_was(gptq: Export, awq: Export) -> None:
     quiet = os.environ | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     command = [sys.executable, "-c", LOAD, str(gptq.folder), str(awq.folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=quiet)
@@ -90,7 +93,7 @@ def test_loading_is_quiet_and_leaves_the_process_as_it_was(gptq, awq) -> None:
     assert "".join(said).strip() == ""
 
 
-def test_the_processor_and_chat_template_come_along(export, merged: ModelRef) -> None:
+def test_the_processor_and_chat_template_come_along(export: Export, merged: ModelRef) -> None:
     from tasks.dataset import Message
 
     ours, theirs = load_processor(export.folder), load_processor(merged.path)
@@ -101,7 +104,7 @@ def test_the_processor_and_chat_template_come_along(export, merged: ModelRef) ->
     ).read_bytes()
 
 
-def test_the_configs_words_are_those_that_other_engines_read(gptq, awq) -> None:
+def test_the_configs_words_are_those_that_other_engines_read(gptq: Export, awq: Export) -> None:
     configs = {made.method: json.loads((made.folder / "config.json").read_text()) for made in (gptq, awq)}
     ours = {method: config["quantization_config"] for method, config in configs.items()}
     assert {method: config["quant_method"] for method, config in ours.items()} == {"gptq": "gptq", "awq": "awq"}
@@ -122,7 +125,7 @@ def test_the_configs_stay_readable_when_the_merged_one_names_its_dtype_the_old_w
     assert "torch_dtype" not in config
 
 
-def test_the_model_card_says_what_it_was_made_from(export, merged: ModelRef, data) -> None:
+def test_the_model_card_says_what_it_was_made_from(export: Export, merged: ModelRef, data: DatasetRef) -> None:
     card = (export.folder / "README.md").read_text()
     assert merged.digest in card
     assert data.digest in card

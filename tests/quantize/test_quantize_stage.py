@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from quantize_data import recipe
+from quantize_data import Export, recipe
 
 from tasks.errors import LavaflowError
 from tasks.quantize import stage
@@ -14,19 +14,19 @@ from tasks.refs import DatasetRef, ModelRef
 from tasks.store import digest_tree
 
 
-def test_the_reference_says_form_size_and_content(export) -> None:
+def test_the_reference_says_form_size_and_content(export: Export) -> None:
     assert export.ref.form == export.method
     assert export.ref.bytes == export.report.size.total
     assert export.ref.digest == digest_tree(export.folder)
 
 
-def test_the_report_says_what_ran_in_place_of_what_was_asked_for(export) -> None:
+def test_the_report_says_what_ran_in_place_of_what_was_asked_for(export: Export) -> None:
     assert export.report.engine.startswith("gptqmodel 7.")
     assert export.report.engine_asked == "autoawq"
     assert "quantize.engine is autoawq; gptqmodel, its successor, runs in its place" in export.log
 
 
-def test_every_layer_was_quantized_on_every_calibration_token(export) -> None:
+def test_every_layer_was_quantized_on_every_calibration_token(export: Export) -> None:
     report = export.report
     assert report.rows == 8
     assert len(report.layers) == 7
@@ -34,7 +34,7 @@ def test_every_layer_was_quantized_on_every_calibration_token(export) -> None:
     assert all(layer.loss is not None and 0 < layer.loss < 1 for layer in report.layers)
 
 
-def test_nothing_of_the_librarys_own_lies_about(export) -> None:
+def test_nothing_of_the_librarys_own_lies_about(export: Export) -> None:
     names = {file.name for file in export.folder.rglob("*")}
     assert names == {
         "README.md",
@@ -52,7 +52,7 @@ def test_nothing_of_the_librarys_own_lies_about(export) -> None:
 
 
 def test_the_same_work_is_not_done_again(
-    gptq, merged: ModelRef, data: DatasetRef, quantize_workspace: Path, monkeypatch: pytest.MonkeyPatch
+    gptq: Export, merged: ModelRef, data: DatasetRef, quantize_workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(quantize_workspace)
     assert quantize("gptq", merged, data, recipe(engine="autoawq")) == gptq.ref
@@ -60,7 +60,7 @@ def test_the_same_work_is_not_done_again(
 
 @pytest.mark.parametrize("change", [{"samples": 9}, {"group_size": 64}])
 def test_another_section_is_other_work(
-    gptq,
+    gptq: Export,
     merged: ModelRef,
     data: DatasetRef,
     quantize_workspace: Path,

@@ -2,15 +2,21 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from quantize_data import make_row
+from quantize_data import Export, make_row
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig
 
 from tasks.dataset import Dataset
 from tasks.errors import LavaflowError
+from tasks.models import load_processor
+from tasks.quantize import verify as verify_module
+from tasks.quantize.calibration import Inputs, spread, unseen
+from tasks.quantize.job import Agreement
 from tasks.quantize.verify import measure, verify
 from tasks.refs import DatasetRef, ModelRef
 
@@ -18,30 +24,27 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def broken(export, tmp_path: Path) -> Path:
+def broken(export: Export, tmp_path: Path) -> Path:
     """A copy of an export, to be broken."""
     return Path(shutil.copytree(export.folder, tmp_path / "broken"))
 
 
-def change(folder: Path, edit) -> None:
+def change(folder: Path, edit: Callable[[dict[str, torch.Tensor]], object]) -> None:
     """Edit the tensors of a folder in place."""
     tensors = load_file(folder / "model.safetensors")
     edit(tensors)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def check(folder: Path, merged: ModelRef, data: DatasetRef):
+def check(folder: Path, merged: ModelRef, data: DatasetRef) -> Agreement:
     row = make_row("text", 3, [], "validation")
     return verify(folder, Path(merged.path), [row], Dataset(Path(data.path)), dtype="float32", device=CPU)
 
 
-def test_a_whole_export_passes_and_its_agreement_is_that_of_the_report(export, merged, data) -> None:
-    from tasks.models import load_processor
-    from tasks.quantize.calibration import Inputs, spread, unseen
-
+def test_a_whole_export_passes_and_its_agreement_is_that_of_the_report(
+    export: Export, merged: ModelRef, data: DatasetRef
+) -> None:
     dataset = Dataset(Path(data.path))
-    from transformers import AutoConfig
-
     inputs = Inputs(dataset, load_processor(merged.path), AutoConfig.from_pretrained(merged.path))
     calibrated = inputs.take(spread(dataset.rows("train")), 8)
     rows = inputs.take(unseen(dataset, calibrated), 32)
@@ -53,11 +56,9 @@ def test_a_whole_export_passes_and_its_agreement_is_that_of_the_report(export, m
 
 
 def test_the_full_model_agrees_with_itself(merged: ModelRef, data: DatasetRef) -> None:
-    from tasks.quantize import verify as room
-
     row = make_row("text", 3, [], "validation")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(room, "_is_whole", lambda model, folder: None)
+        patch.setattr(verify_module, "_is_whole", lambda model, folder: None)
         found = verify(
             Path(merged.path), Path(merged.path), [row], Dataset(Path(data.path)), dtype="float32", device=CPU
         )
@@ -87,7 +88,7 @@ def test_a_scale_that_is_no_number_is_refused_by_name(broken: Path, merged: Mode
 
 
 def test_an_awq_config_that_forgets_what_is_not_quantized_is_refused(
-    awq, merged: ModelRef, data: DatasetRef, tmp_path: Path
+    awq: Export, merged: ModelRef, data: DatasetRef, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(awq.folder, tmp_path / "forgetful"))
     config = json.loads((folder / "config.json").read_text())
@@ -106,7 +107,7 @@ def test_a_model_that_is_not_quantized_is_refused(merged: ModelRef, data: Datase
         check(Path(merged.path), merged, data)
 
 
-def test_the_quantized_layers_take_at_most_three_tenths_of_sixteen_bits(export) -> None:
+def test_the_quantized_layers_take_at_most_three_tenths_of_sixteen_bits(export: Export) -> None:
     size = measure(export.folder, 32)
     inputs = [256, 256, 256, 256, 256, 256, 512]
     outputs = [256, 256, 256, 256, 512, 512, 256]
@@ -119,9 +120,7 @@ def test_the_quantized_layers_take_at_most_three_tenths_of_sixteen_bits(export) 
     assert size.total == sum(file.stat().st_size for file in export.folder.glob("*.safetensors"))
 
 
-def test_layers_larger_than_that_are_refused(export, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tasks.quantize import verify as room
-
-    monkeypatch.setattr(room, "MOST", 0.28)
+def test_layers_larger_than_that_are_refused(export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify_module, "MOST", 0.28)
     with pytest.raises(LavaflowError, match=r"take 0\.2[89]\d of their bytes in 16 bits, more than 0\.28"):
         measure(export.folder, 32)
