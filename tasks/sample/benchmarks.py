@@ -82,7 +82,8 @@ def write_mme(pool: Pool, folder: Path, images: int, rng: Rng) -> list[Picture]:
 def write_textvqa(pool: Pool, folder: Path, images: int, rng: Rng) -> list[Picture]:
     """`TextVQA_0.5.1_val.json` and `train_images/`; two questions a picture, one of them about the number."""
     (folder / "train_images").mkdir(parents=True)
-    pictures, items = [], []
+    pictures: list[Picture] = []
+    items: list[dict[str, Any]] = []
     for number in range(images):
         image = f"{number:016x}"
         picture = _picture(f"textvqa/train_images/{image}.jpg", pool, rng)

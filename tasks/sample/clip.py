@@ -26,10 +26,6 @@ TEXT_LAYERS = 2
 TEXT_TOKENS = 48
 """Longest caption the text encoder reads."""
 WEIGHT_DECAY = 0.05
-MIXED_STEPS = 100
-"""Updates before batches are sorted by colour: colours are learned first and on their own."""
-LOOK_ALIKES = 16
-"""Pictures of one ink and paper in a batch then; only the digits tell them apart."""
 
 
 def clip_tokenizer(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
@@ -82,25 +78,17 @@ def train_clip(seen: Seen, tokenizer: PreTrainedTokenizerFast, size: BaseSize) -
     schedule = cosine(optimizer, size.clip_steps)
     bar = tqdm(range(size.clip_steps), desc="pre-training CLIP", unit="update")
     for step in bar:
-        batch = _batch(seen, size.clip_batch, rng, mixed=step < MIXED_STEPS)
+        batch = rng.integers(len(seen), size=size.clip_batch).tolist()
         captions = [caption(str(rng.choice(list(CAPTIONS))), seen.shown[place]) for place in batch]
         loss = _loss(model, tokenizer, captions, seen, batch)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         if step % 10 == 0:
             bar.set_postfix(loss=f"{loss.item():.3f}")
     return model.eval()
-
-
-def _batch(seen: Seen, size: int, rng: np.random.Generator, *, mixed: bool) -> list[int]:
-    """Places of pictures: any, or groups of one ink and paper."""
-    if mixed or size < 2 * LOOK_ALIKES:
-        return rng.integers(len(seen), size=size).tolist()
-    looks = [seen.look_alikes[place] for place in rng.integers(len(seen), size=size // LOOK_ALIKES)]
-    return [int(place) for look in looks for place in rng.choice(look, LOOK_ALIKES)]
 
 
 def _loss(

@@ -34,7 +34,7 @@ PAPERS = {
 }
 SHADE = 9
 """How far a colour's channels may be from the values above, so that papers of one colour differ a little."""
-TILT = 5
+TILT = 3
 """Degrees by which a digit may lean."""
 
 
@@ -73,12 +73,12 @@ def draw(composite: Composite, pool: Pool, rng: np.random.Generator) -> Image.Im
     ink = _shade(INKS[composite.ink], rng)
     cell = SIDE // len(composite.digits)
     for place, scan in enumerate(composite.scans):
-        smallest, largest, aside = (44, 52, 3) if cell < SIDE else (56, 72, 8)
+        smallest, largest, aside = (46, 52, 2) if cell < SIDE else (60, 70, 5)
         size = int(rng.integers(smallest, largest + 1))
         mask = _mask(pool.scans[scan], size, float(rng.uniform(-TILT, TILT)))
         # a digit may reach a little over its half: scans have empty margins
         left = place * cell + (cell - size) // 2 + int(rng.integers(-aside, aside + 1))
-        top = (SIDE - size) // 2 + int(rng.integers(-10, 11))
+        top = (SIDE - size) // 2 + int(rng.integers(-5, 6))
         image.paste(ink, (left, top), mask)
     return image
 
@@ -87,7 +87,10 @@ def _mask(scan: NDArray[np.float32], size: int, tilt: float) -> Image.Image:
     """A scan as an alpha channel of `size` x `size` pixels; edges a little sharper than the interpolation leaves."""
     small = Image.fromarray((scan * 255).astype(np.uint8))
     large = small.resize((size, size), Image.Resampling.BICUBIC).rotate(tilt, Image.Resampling.BILINEAR)
-    return large.point(lambda value: min(255, max(0, int((value - 40) * 1.5))))
+    return large.point(_SHARPER)
+
+
+_SHARPER = [min(255, max(0, int((value - 40) * 1.5))) for value in range(256)]
 
 
 def _shade(color: tuple[int, int, int], rng: np.random.Generator) -> tuple[int, int, int]:

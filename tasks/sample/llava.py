@@ -65,13 +65,15 @@ def llava(size: LlavaSize, tokenizer: PreTrainedTokenizerFast) -> LlavaForCondit
     language = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=size.text_width,
-        intermediate_size=2 * size.text_width,
+        intermediate_size=3 * size.text_width,
         num_hidden_layers=size.text_layers,
         num_attention_heads=size.heads,
         num_key_value_heads=size.heads,
         max_position_embeddings=size.context,
         pad_token_id=tokenizer.pad_token_id,
         tie_word_embeddings=False,
+        # the usual 0.02 suits a width of 4,096; so narrow a model hardly begins to learn with it
+        initializer_range=size.text_width**-0.5,
         **special,
     )
     config = LlavaConfig(
@@ -155,8 +157,8 @@ def random_llava(folder: Path, seed: int = 0, size: LlavaSize = TINY) -> None:
         seed: of the weights; torch's own random state is left as it was.
         size: default the smallest.
     """
-    words = "USER: ASSISTANT: Question: Answer: Which number is shown? Is the ink red or blue? yes no A B C D".split()
-    tokenizer = train_tokenizer([" ".join(words)] * 4, vocabulary=384)
+    words = "USER: ASSISTANT: Question: Answer: Which number is shown? Is the ink red or blue? yes no A B C D"
+    tokenizer = train_tokenizer([words] * 4, vocabulary=384)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         save_model(llava(size, tokenizer), llava_processor(size, tokenizer), folder)

@@ -1,8 +1,8 @@
 """The pictures that pre-training looks at: drawn once, scaled as the image processor does, held in memory as bytes.
 
-    seen = Seen.drawn(pool, 16_000, size.model, rng)
-    seen.pixels([3, 17])      # float tensor [2, 3, 48, 48], normalized
-    seen.shown[3].number      # "47"
+seen = Seen.drawn(pool, 16_000, size.model, rng)
+seen.pixels([3, 17])      # float tensor [2, 3, 48, 48], normalized
+seen.shown[3].number      # "47"
 """
 
 from functools import cached_property
@@ -54,11 +54,3 @@ class Seen:
         """A number for each picture, equal for pictures that the same caption fits."""
         known: dict[tuple[str, str, str], int] = {}
         return [known.setdefault((one.number, one.ink, one.paper), len(known)) for one in self.shown]
-
-    @cached_property
-    def look_alikes(self) -> list[list[int]]:
-        """For each picture, the places of all pictures in its ink and on its paper, its own too."""
-        groups: dict[tuple[str, str], list[int]] = {}
-        for place, one in enumerate(self.shown):
-            groups.setdefault((one.ink, one.paper), []).append(place)
-        return [groups[one.ink, one.paper] for one in self.shown]

@@ -25,10 +25,9 @@ from tasks.sample.size import BaseSize
 
 KINDS_SEEN = {"number": 4, "ink": 1, "describe": 2, "caption": 1}
 """Question kinds the base is trained on, and how often one comes relative to the others."""
+WEIGHT_DECAY = 0.01
 TOKENIZER_TEXTS = 4000
 """Pictures whose questions and captions the tokenizer learns its words from."""
-TOWER_RATE = 0.2
-"""The tower's learning rate relative to the language model's: it goes on learning, gently."""
 
 
 def pretrain(pool: Pool, size: BaseSize, folder: Path) -> None:
@@ -58,7 +57,7 @@ def _texts(seen: Seen, rng: np.random.Generator) -> list[str]:
 
 
 def train_base(seen: Seen, clip: CLIPModel, processor: LlavaProcessor, size: BaseSize) -> LlavaForConditionalGeneration:
-    """A LLaVA with the pair's tower, trained on `KINDS_SEEN`.
+    """A LLaVA with the pair's tower, which stays as it is, trained on `KINDS_SEEN`.
 
     Args:
         seen: the pictures.
@@ -70,10 +69,9 @@ def train_base(seen: Seen, clip: CLIPModel, processor: LlavaProcessor, size: Bas
     rng = np.random.default_rng(size.seed + 1)
     model = llava(size.model, processor.tokenizer).train()
     model.model.vision_tower.load_state_dict(clip.vision_model.state_dict())
-    tower = list(model.model.vision_tower.parameters())
-    others = [weight for name, weight in model.named_parameters() if "vision_tower" not in name]
-    groups = [{"params": others, "lr": size.lr}, {"params": tower, "lr": TOWER_RATE * size.lr}]
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
+    model.model.vision_tower.requires_grad_(False)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=size.lr, weight_decay=WEIGHT_DECAY)
     schedule = cosine(optimizer, size.steps)
     kinds, shares = list(KINDS_SEEN), np.array(list(KINDS_SEEN.values()), float)
     bar = tqdm(range(size.steps), desc="pre-training base", unit="update")
@@ -81,19 +79,19 @@ def train_base(seen: Seen, clip: CLIPModel, processor: LlavaProcessor, size: Bas
         batch = rng.integers(len(seen), size=size.batch).tolist()
         drawn = rng.choice(kinds, size=size.batch, p=shares / shares.sum())
         asked = [ask(str(kind), seen.shown[place], rng) for kind, place in zip(drawn, batch, strict=True)]
-        inputs = _inputs(processor, [(one.question, one.answer) for one in asked])
+        inputs = model_inputs(processor, [(one.question, one.answer) for one in asked])
         loss = model(**inputs, pixel_values=seen.pixels(batch)).loss
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         schedule.step()
         if step % 10 == 0:
             bar.set_postfix(loss=f"{loss.item():.3f}")
-    return model.eval()
+    return model.requires_grad_(True).eval()
 
 
-def _inputs(processor: LlavaProcessor, asked: Sequence[tuple[str, str]]) -> dict[str, torch.Tensor]:
+def model_inputs(processor: LlavaProcessor, asked: Sequence[tuple[str, str]]) -> dict[str, torch.Tensor]:
     """Token ids, mask and labels of some one-turn conversations; only answers and their end are targets."""
     tokenizer = processor.tokenizer
     sequences, targets = [], []

@@ -59,7 +59,7 @@ class BaseSize(Section):
     """Pre-training of the CLIP pair and of the base model, as LLaVA was."""
 
     seed: int = 17
-    """Deals the scans, draws pictures, initial weights and batches."""
+    """Draws pictures, initial weights and batches; the scans are dealt by the rows' seed."""
     model: LlavaSize = LlavaSize()
     pictures: PositiveInt = 16_000
     """Different pictures to learn from."""

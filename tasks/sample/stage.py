@@ -6,48 +6,83 @@ Both are results in the store: data takes seconds, pre-training minutes, and nei
 its code change. What a recipe reads is one folder of hard links to them, published whole.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
+from tasks.errors import LavaflowError
 from tasks.locks import exclusive
 from tasks.refs import Ref, SampleRef
 from tasks.sample.size import RowsSize, SampleSize
-from tasks.store import MANIFEST, RUNS, Stage, digest_json, run_stage, write_whole
+from tasks.store import MANIFEST, RUNS, Stage, code_digest, digest_file, digest_json, run_stage, write_whole
 
-PICTURES = ("sample/draw", "sample/questions", "sample/scans", "sample/size", "sample/widths")
+DIGITS = Path("data/digits")
+PICTURES = ("sample/scans", "sample/draw", "sample/questions")
 SAMPLE = Stage("sample", (*PICTURES, "sample/rows", "sample/benchmarks", "sample/defects"), SampleRef)
 BASE = Stage(
-    "base", (*PICTURES, "sample/pretrain", "sample/clip", "sample/pictures", "sample/llava", "sample/schedule"), Ref
+    "base",
+    (*PICTURES, "sample/pictures", "sample/llava", "sample/clip", "sample/schedule", "sample/pretrain", "models"),
+    Ref,
 )
+ROWS, LEDGER = "rows.jsonl", "ledger.jsonl"
+COPIED = (ROWS, LEDGER)
+"""Files that people edit in place; through a hard link that would change the store's result too."""
 MARK = "made.json"
-"""In the published folder: which results it shows."""
 
 
-def sample_digits(folder: Path = Path("data/digits"), size: SampleSize | None = None) -> SampleRef:
-    """Make the sample, or what of it is missing, and publish it as `folder`.
+class Made(BaseModel):
+    """What a published folder holds; lies in it as `made.json`."""
+
+    by: str
+    """Hash of the sizes and the code that made it."""
+    rows: str
+    """SHA-256 of its rows.jsonl."""
+    ref: SampleRef
+
+
+def sample_digits(folder: Path = DIGITS, size: SampleSize | None = None) -> SampleRef:
+    """Make the sample, or what of it is missing, and publish it as `folder`; nothing happens if it is there.
 
     Args:
         folder: where a recipe finds it.
         size: how much of everything; default the demo's.
+
+    Raises:
+        LavaflowError: the folder holds an older sample whose rows were edited, or another run is at it.
     """
     size = size or SampleSize()
-    rows = run_stage(SAMPLE, inputs={}, section=size.rows, build=lambda place: _make_rows(place, size.rows))
-    base = run_stage(
-        BASE, inputs={"pool": str(size.rows.seed)}, section=size.base, build=lambda place: _train(place, size)
-    )
+    by = digest_json([size.model_dump(mode="json"), code_digest(SAMPLE.code), code_digest(BASE.code)])
+    made = _made(folder)
+    if made is None or made.by != by:
+        with exclusive(RUNS / "publish-sample.lock", f"{folder} is being made by another run"):
+            made = _make(folder, size, by)
+    return made.ref
+
+
+def _make(folder: Path, size: SampleSize, by: str) -> Made:
+    before = _made(folder)
+    if folder.exists() and (before is None or digest_file(folder / ROWS) != before.rows):
+        raise LavaflowError(f"{folder} is no sample as lavaflow made it, and would be replaced; rename or delete it")
+    rows = run_stage(SAMPLE, inputs={}, section=size.rows, build=lambda place: make_rows(place, size.rows))
+    deal = {"deal": str(size.rows.seed)}  # which scans are the base's
+    base = run_stage(BASE, inputs=deal, section=size.base, build=lambda place: _make_base(place, size))
     ref = SampleRef(path=str(folder), digest=digest_json([rows.digest, base.digest]), rows=rows.rows)
-    with exclusive(RUNS / "publish-sample.lock", f"{folder} is being published by another run"):
-        mark = folder / MARK
-        if not (mark.exists() and json.loads(mark.read_text())["digest"] == ref.digest):
-            _publish([rows.folder, base.folder], folder, ref)
-    return ref
+    made = Made(by=by, rows=digest_file(rows.folder / ROWS), ref=ref)
+    _publish([rows.folder, base.folder], folder, made)
+    return made
 
 
-def _make_rows(folder: Path, size: RowsSize) -> dict[str, Any]:
+def _made(folder: Path) -> Made | None:
+    mark = folder / MARK
+    return Made.model_validate_json(mark.read_bytes()) if mark.exists() else None
+
+
+def make_rows(folder: Path, size: RowsSize) -> dict[str, Any]:
+    """Write rows, ledger, pictures and benchmarks; returns the number of lines."""
     import numpy as np
 
     from tasks.sample.benchmarks import write_mme, write_mmmu, write_textvqa
@@ -56,7 +91,7 @@ def _make_rows(folder: Path, size: RowsSize) -> dict[str, Any]:
     from tasks.sample.scans import deal
 
     pools, rng = deal(size.seed), np.random.default_rng(size.seed)
-    images = folder / "images"
+    images, benchmarks = folder / "images", folder / "benchmarks"
     images.mkdir()
     counts = {"train": size.train_images, "validation": size.validation_images, "holdout": size.holdout_images}
     good = [
@@ -64,20 +99,18 @@ def _make_rows(folder: Path, size: RowsSize) -> dict[str, Any]:
         for split, count in counts.items()
         for example in examples_of(pools[split], split, count, questions=size.questions, folder=images, rng=rng)
     ]
-    benchmarks = folder / "benchmarks"
     pictures = [
         *write_mme(pools["mme"], benchmarks / "MME", size.mme_images, rng),
         *write_textvqa(pools["textvqa"], benchmarks / "textvqa", size.textvqa_images, rng),
         *write_mmmu(pools["mmmu"], benchmarks / "MMMU", size.mmmu_questions, rng),
     ]
     lines, ledger = plant(good, pictures, folder=folder, counts=size.defects, rng=rng)
-    (folder / "rows.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    entries = "".join(f"{entry.json}\n" for entry in ledger)
-    (folder / "ledger.jsonl").write_text(entries, encoding="utf-8")
+    (folder / ROWS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    (folder / LEDGER).write_text("".join(f"{entry.json}\n" for entry in ledger), encoding="utf-8")
     return {"rows": len(lines)}
 
 
-def _train(folder: Path, size: SampleSize) -> dict[str, Any]:
+def _make_base(folder: Path, size: SampleSize) -> dict[str, Any]:
     from tasks.sample.pretrain import pretrain
     from tasks.sample.scans import deal
 
@@ -85,7 +118,7 @@ def _train(folder: Path, size: SampleSize) -> dict[str, Any]:
     return {}
 
 
-def _publish(sources: list[Path], folder: Path, ref: SampleRef) -> None:
+def _publish(sources: list[Path], folder: Path, made: Made) -> None:
     """Make `folder` show the results' files, by hard links where the file system has them, whole or not at all."""
     new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     for rest in (new, old):  # of a run that was killed
@@ -93,15 +126,22 @@ def _publish(sources: list[Path], folder: Path, ref: SampleRef) -> None:
     for name, file in _files(sources):
         target = new / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(file, target)
-        except OSError:
+        if target.name in COPIED:
             shutil.copy2(file, target)
-    write_whole(new / MARK, ref.model_dump_json())
+        else:
+            _link(file, target)
+    write_whole(new / MARK, made.model_dump_json())
     if folder.exists():
         folder.rename(old)
     new.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _link(file: Path, target: Path) -> None:
+    try:
+        os.link(file, target)
+    except OSError:
+        shutil.copy2(file, target)
 
 
 def _files(sources: list[Path]) -> Iterator[tuple[Path, Path]]:

@@ -14,7 +14,7 @@ class LlavaSize(BaseModel):
     """Side of one image token's patch, in pixels."""
     vision_width: int = 128
     vision_layers: int = 4
-    text_width: int = 256
+    text_width: int = 128
     text_layers: int = 3
     heads: int = 4
     context: int = 512

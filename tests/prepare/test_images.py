@@ -114,10 +114,15 @@ def chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
-def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path):
-    head, body = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0), zlib.compress(bytes(10_000))
-    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body))
-    assert refused(tmp_path / "bomb.png") == "too_many_pixels"
+@pytest.mark.parametrize(("side", "limit"), [(50_000, 1_000_000), (50_000, 10**12), (10_000, 10**12)])
+def test_a_bomb_is_refused_before_it_is_decoded_whatever_the_recipe_allows(side: int, limit: int):
+    head, body = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0), zlib.compress(bytes(10_000))
+    with pytest.raises(Rejected) as caught:
+        decode(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body), "bomb", limit)
+    assert caught.value.reason == "too_many_pixels"
+
+
+def test_a_picture_above_the_recipes_limit_is_refused(tmp_path: Path):
     (tmp_path / "big.png").write_bytes(saved(paint(1).resize((1200, 900)), "PNG"))
     assert refused(tmp_path / "big.png") == "too_many_pixels"
 

@@ -89,6 +89,7 @@ def test_every_row_is_kept_or_quarantined_for_the_right_reason(shop: Path):
     assert ref.rows == 50 == len(data.all_rows) + len(quarantined)
     lines = shop.joinpath("rows.jsonl").read_text().splitlines()
     assert all(item.original == lines[item.line - 1] for item in quarantined)
+    assert [item.line for item in quarantined] == list(range(41, 51))
     assert sorted([row.line for row in data.all_rows] + [item.line for item in quarantined]) == list(range(1, 51))
 
 
@@ -126,6 +127,12 @@ def test_a_second_run_is_the_first_one_and_changed_data_is_not(shop: Path):
     assert changed.path != first.path
     (shop / "img/none.png").write_bytes((shop / "img/0.png").read_bytes())
     assert prepare(recipe()).reasons != changed.reasons
+
+
+def test_a_picture_that_a_benchmark_gains_is_not_trained_on(shop: Path):
+    first = prepare(recipe(**MME))
+    paint(7).save("MME/color/b.png")
+    assert prepare(recipe(**MME)).reasons["in_benchmark"] == first.reasons["in_benchmark"] + 1
 
 
 def test_the_same_data_gives_the_same_bytes(shop: Path):

@@ -86,11 +86,12 @@ def test_the_tracked_folder_takes_no_room_and_leaves_the_result_as_it_was(remote
 def test_nothing_changed_means_nothing_done_in_less_than_a_second(remote: Path):
     ref = dataset("one")
     first = add_version(ref, "shop", Version())
-    before = snapshot()
+    before, folder = snapshot(), Path("data/prepared/shop").stat()
     started = time.process_time()  # not the clock on the wall: the machine may be busy
     assert add_version(ref, "shop", Version()) == first
     assert time.process_time() - started < 1
     assert snapshot() == before
+    assert Path("data/prepared/shop").stat() == folder
 
 
 def test_a_killed_run_is_mended_by_the_next(remote: Path):
@@ -111,6 +112,7 @@ def test_without_a_dvc_repository_one_is_made_and_without_a_remote_the_run_goes_
     assert Path(".dvc/config").exists()
     assert "dvc remote add" in caplog.text
     assert capfd.readouterr() == ("", "")
+    assert not [record for record in caplog.records if record.name.startswith("dvc")]
 
 
 def test_a_run_commits_nothing_to_git(remote: Path):
