@@ -1,7 +1,7 @@
 """Writes the README's tree: one line a file, from the first sentence of its docstring.
 
-    python bin/readme_tree.py            # rewrite README.md
-    python bin/readme_tree.py --check    # exit status 1 if the README's tree is not true
+python bin/readme_tree.py            # rewrite README.md
+python bin/readme_tree.py --check    # exit status 1 if the README's tree is not true
 """
 
 import ast

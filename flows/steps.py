@@ -2,7 +2,6 @@
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from tasks.sample.stage import sample_digits
 
 from tasks.chain import start_model
 from tasks.evaluate.stage import evaluate as evaluate_stage
@@ -11,6 +10,7 @@ from tasks.prepare.version import add_version, commit_lock
 from tasks.quantize.stage import quantize as quantize_stage
 from tasks.release import stage as release
 from tasks.report.stage import write_report
+from tasks.sample.stage import sample_digits
 from tasks.train.stage import merge as merge_stage
 from tasks.train.stage import train as train_stage
 

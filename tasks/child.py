@@ -55,6 +55,7 @@ def child(
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
             cwd=folder,
+            start_new_session=True,  # a terminal's Ctrl-C is for us; the child is ended below, in order
             preexec_fn=die_with_parent,
         )
     try:
