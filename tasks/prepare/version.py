@@ -59,6 +59,8 @@ def add_version(dataset: DatasetRef, name: str, config: Version) -> DataVersion:
     with _repo() as repo:
         if not _mirrors(target, dataset.folder):
             _mirror(dataset.folder, target)
+        if not _tracked(repo, target):
+            file.unlink(missing_ok=True)  # empty, if an earlier run met a full disk
         if not file.exists() or repo.status([str(file)]):
             repo.add([str(target)], relink=False)  # the links to runs/ are as good as links to DVC's cache
         (out,) = repo.find_outs_by_path(str(target))
@@ -87,6 +89,15 @@ def commit_lock() -> bool:
     return bool(stale)
 
 
+def _tracked(repo: Any, target: Path) -> bool:
+    from dvc.exceptions import OutputNotFoundError
+
+    try:
+        return bool(repo.find_outs_by_path(str(target)))
+    except OutputNotFoundError:
+        return False
+
+
 def _has_run(stage: Any) -> bool:
     """A stage of dvc.yaml whose files are all there; `.dvc` files are not for a lock, and are no business of ours."""
     return not stage.is_data_source and all(part.exists for part in [*stage.deps, *stage.outs])
@@ -100,7 +111,7 @@ def _repo() -> Iterator[Any]:
     from dvc.logger import set_loggers_level
     from dvc.repo import Repo
 
-    with set_loggers_level(logging.ERROR):
+    with set_loggers_level(logging.CRITICAL):  # what it logs as an error it raises too
         try:
             try:
                 repo = Repo(".")
@@ -121,7 +132,11 @@ def _init(repo_class: Any) -> Any:
     in_git = (here / ".git").exists()
     below_git = any((parent / ".git").exists() for parent in here.parents)
     log.info("version: no DVC repository yet; making one in %s", here)
-    return repo_class.init(".", no_scm=not in_git and not below_git, subdir=below_git and not in_git)
+    try:
+        return repo_class.init(".", no_scm=not in_git and not below_git, subdir=below_git and not in_git)
+    except BaseException:
+        shutil.rmtree(".dvc", ignore_errors=True)  # half a repository would stand in the way of the next run
+        raise
 
 
 def _push(repo: Any, file: Path, remote: str | None) -> bool:

@@ -26,7 +26,7 @@ from tasks.sample.size import BaseSize
 KINDS_SEEN = {"number": 4, "ink": 1, "describe": 2, "caption": 1}
 """Question kinds the base is trained on, and how often one comes relative to the others."""
 WEIGHT_DECAY = 0.01
-TOKENIZER_TEXTS = 4000
+TOKENIZER_TEXTS = 2000
 """Pictures whose questions and captions the tokenizer learns its words from."""
 
 

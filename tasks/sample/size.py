@@ -61,15 +61,15 @@ class BaseSize(Section):
     seed: int = 17
     """Draws pictures, initial weights and batches; the scans are dealt by the rows' seed."""
     model: LlavaSize = LlavaSize()
-    pictures: PositiveInt = 16_000
+    pictures: PositiveInt = 8000
     """Different pictures to learn from."""
-    clip_steps: PositiveInt = 900
+    clip_steps: PositiveInt = 600
     clip_batch: PositiveInt = 128
-    clip_lr: PositiveFloat = 1.5e-3
-    steps: PositiveInt = 700
+    clip_lr: PositiveFloat = 7e-4
+    steps: PositiveInt = 600
     """Updates of projector and language model."""
     batch: PositiveInt = 48
-    lr: PositiveFloat = 1.5e-3
+    lr: PositiveFloat = 2e-3
 
 
 class SampleSize(Section):

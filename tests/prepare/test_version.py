@@ -1,5 +1,6 @@
 """Datasets come under DVC: what is tracked can be fetched again, and nothing changed means nothing done."""
 
+import errno
 import fcntl
 import shutil
 import subprocess
@@ -86,12 +87,12 @@ def test_the_tracked_folder_takes_no_room_and_leaves_the_result_as_it_was(remote
 def test_nothing_changed_means_nothing_done_in_less_than_a_second(remote: Path):
     ref = dataset("one")
     first = add_version(ref, "shop", Version())
-    before, folder = snapshot(), Path("data/prepared/shop").stat()
+    before, folder = snapshot(), Path("data/prepared/shop").stat().st_ino
     started = time.process_time()  # not the clock on the wall: the machine may be busy
     assert add_version(ref, "shop", Version()) == first
     assert time.process_time() - started < 1
     assert snapshot() == before
-    assert Path("data/prepared/shop").stat() == folder
+    assert Path("data/prepared/shop").stat().st_ino == folder
 
 
 def test_a_killed_run_is_mended_by_the_next(remote: Path):
@@ -102,6 +103,24 @@ def test_a_killed_run_is_mended_by_the_next(remote: Path):
     add_version(ref, "shop", Version())
     assert Path("data/prepared/shop/card.json").exists()
     assert not list(Path("data/prepared").glob(".shop.*"))
+
+
+def test_a_dvc_file_that_a_full_disk_left_empty_is_written_again(remote: Path):
+    ref = dataset("one")
+    version = add_version(ref, "shop", Version())
+    Path("data/prepared/shop.dvc").write_text("")
+    assert add_version(ref, "shop", Version()) == version
+
+
+def test_half_a_dvc_repository_is_not_left_behind(workspace: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(folder: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dvc.repo.init.init_dvcignore", full)
+        with pytest.raises(OSError, match="No space left"):
+            add_version(dataset("one"), "shop", Version())
+    assert add_version(dataset("two"), "shop", Version()).md5
 
 
 def test_without_a_dvc_repository_one_is_made_and_without_a_remote_the_run_goes_on(

@@ -19,8 +19,10 @@ from release_data import NAME, Served, bundle, recipe
 
 from tasks.dataset import Dataset
 from tasks.errors import LavaflowError
+from tasks.recipe import Recipe
 from tasks.release import stage
 from tasks.release.bundle import make_bundle
+from tasks.release.registry import Registry
 from tasks.release.serve import api_key, serve, start_server
 from tasks.release.smoke import ask, ask_holdout, data_uri
 
@@ -215,7 +217,7 @@ def test_vllm_without_its_environment_says_how_to_make_it(served: Served, worksp
         pass
 
 
-def test_nothing_to_serve_is_one_line(plan: Any) -> None:
+def test_nothing_to_serve_is_one_line(plan: Recipe) -> None:
     with pytest.raises(LavaflowError, match="has no champion yet"):
         serve(plan)
 
@@ -281,8 +283,47 @@ def test_the_engine_dies_with_its_parent_on_kill_nine(served: Served, workspace:
     assert not is_running(engine)
 
 
+FOREGROUND = """
+import logging, sys
+from tasks.recipe import Recipe
+from tasks.release.serve import serve
+logging.basicConfig(level="WARNING", format="%(message)s", stream=sys.stdout)
+logging.getLogger("tasks").setLevel("INFO")
+serve(Recipe.model_validate_json(sys.argv[1]))
+"""
+
+
+def test_the_champion_serves_in_the_foreground_until_it_is_told_to_stop(served: Served, plan: Recipe) -> None:
+    made = make_bundle(plan, weights=[served.weights], reports=[served.report], data=served.data)
+    Registry(plan.tracking, plan.promote.model_name).point("champion", stage.register(plan, made).number)
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    here = plan.model_copy(update={"serve": plan.serve.model_copy(update={"port": port})})
+    process = subprocess.Popen(
+        [sys.executable, "-c", FOREGROUND, here.model_dump_json()], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            httpx.get(f"{url}/health").raise_for_status()
+            break
+        except httpx.HTTPError:  # the port is taken early, and nobody listens yet
+            time.sleep(0.2)
+    key = Path(f"runs/serve/{plan.promote.model_name}.key").read_text().strip()
+    models = httpx.get(f"{url}/v1/models", headers={"Authorization": f"Bearer {key}"}).json()
+    assert [model["id"] for model in models["data"]] == [plan.promote.model_name]
+    process.send_signal(signal.SIGTERM)
+    out, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, b"")
+    assert f"{url}/v1, key in runs/serve/" in out.decode()
+    assert "GET /v1/models 200" in out.decode()
+    assert "/health" not in out.decode()
+    assert key not in out.decode()
+
+
 def test_the_smoke_test_is_not_done_again_for_the_same_version(
-    served: Served, plan: Any, monkeypatch: pytest.MonkeyPatch
+    served: Served, plan: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = make_bundle(plan, weights=[served.weights], reports=[served.report], data=served.data)
     version = stage.register(plan, made)
