@@ -14,19 +14,18 @@ import functools
 import json
 import logging
 import os
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
 from tasks.errors import LavaflowError
 from tasks.recipe import Recipe, Tracking
 from tasks.release.bundle import Bundle, curves, metrics_of
+from tasks.release.reachable import check_reachable, shown
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +38,6 @@ SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
 }
 """How MLflow is run; a variable that is set already stays as it is. None changes a result."""
-PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
-REACH_SECONDS = 5.0
 BARRED = "barred"
 MOVE = "move"
 """Tag of the model that holds a move of aliases while it is under way."""
@@ -80,7 +77,7 @@ def _worded(method: Callable[Concatenate["Registry", P], R]) -> Callable[Concate
             raise
         except Exception as error:
             reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise LavaflowError(f"tracking.uri {_shown(self.tracking.uri)}: {method.__name__}: {reason}") from error
+            raise LavaflowError(f"tracking.uri {shown(self.tracking.uri)}: {method.__name__}: {reason}") from error
 
     return call
 
@@ -94,7 +91,7 @@ class Registry:
         Raises:
             LavaflowError: the server is down, or the URI leads to none.
         """
-        _check_reachable(tracking.uri)
+        check_reachable(tracking.uri)
         for variable, value in SETTINGS.items():
             os.environ.setdefault(variable, value)
         from mlflow import MlflowClient
@@ -280,47 +277,3 @@ def _flat(values: Any, name: str = "") -> dict[str, Any]:
     for key, value in items:
         flat |= _flat(value, f"{name}.{key}" if name else key)
     return flat
-
-
-def _shown(uri: str) -> str:
-    """A URI without its user and password."""
-    parts = urlsplit(uri)
-    return uri.replace(f"{parts.netloc.rpartition('@')[0]}@", "", 1) if "@" in parts.netloc else uri
-
-
-def _check_reachable(uri: str) -> None:
-    """Fail within seconds and in one line where MLflow would try again for an hour.
-
-    Raises:
-        LavaflowError: nothing answers there, or it is no place for a tracking store.
-    """
-    parts = urlsplit(uri)
-    kind = parts.scheme.partition("+")[0]
-    if kind == "sqlite":
-        _check_sqlite(Path(uri.partition(":///")[2]), uri)
-    elif parts.hostname and kind in PORTS:
-        try:
-            socket.create_connection((parts.hostname, parts.port or PORTS[kind]), REACH_SECONDS).close()
-        except OSError as error:
-            raise LavaflowError(
-                f"tracking.uri {_shown(uri)}: no server answers ({error}); start one with `make up`, or set "
-                "tracking.uri to sqlite:///mlflow.db"
-            ) from None
-    else:
-        raise LavaflowError(
-            f"tracking.uri {_shown(uri)}: not a tracking store; use sqlite:///mlflow.db, http(s)://server:port, "
-            "or a database (postgresql://...)"
-        )
-
-
-def _check_sqlite(file: Path, uri: str) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if file.exists() and file.stat().st_size:
-            with file.open("rb") as opened:
-                if opened.read(16) != b"SQLite format 3\0":
-                    raise LavaflowError(f"tracking.uri {uri}: {file} is not an SQLite database; name another file")
-        elif not os.access(file.parent, os.W_OK):
-            raise LavaflowError(f"tracking.uri {uri}: {file.parent} cannot be written to; name another folder")
-    except OSError as error:
-        raise LavaflowError(f"tracking.uri {uri}: {error.strerror}: {error.filename}; name another file") from None
