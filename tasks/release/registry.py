@@ -257,6 +257,8 @@ class Registry:
         for file in files:
             if file.is_dir():
                 self.client.log_artifacts(run, str(file), file.name)
+            elif file.suffix == ".dvc":  # under its own name, DVC would take the copy for data that is missing
+                self.client.log_text(run, file.read_text(encoding="utf-8"), f"{file.name}.txt")
             else:
                 self.client.log_artifact(run, str(file))
         with tempfile.TemporaryDirectory() as folder:  # last: a version's source is whole

@@ -53,7 +53,7 @@ def test_a_run_holds_parameters_curves_scores_data_and_files(plan: Recipe, regis
     assert [point.step for point in registry.client.get_metric_history(run, "train/loss")] == [0, 1, 2, 3]
     assert found.inputs.dataset_inputs[0].dataset.digest == DATA.digest[:36]
     names = {file.path for file in registry.client.list_artifacts(run)}
-    assert names == {"adapter", "bundle", "endings.json", "metrics.jsonl", "prepared.dvc"}
+    assert names == {"adapter", "bundle", "endings.json", "metrics.jsonl", "prepared.dvc.txt"}
 
 
 def test_no_password_of_the_tracking_server_is_logged(plan: Recipe, registry: Registry) -> None:
