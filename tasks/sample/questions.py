@@ -127,14 +127,11 @@ def _other(names: dict[str, tuple[int, int, int]], own: str, rng: Rng) -> str:
 
 
 def wrong_number(shown: Composite, rng: Rng) -> str:
-    """A number that is not the shown one, of as many digits; one digit differs, or they are swapped."""
-    digits = list(shown.digits)
-    if len(digits) == 2 and digits[1] not in (0, digits[0]) and rng.random() < 0.25:
-        return f"{digits[1]}{digits[0]}"
-    place = int(rng.integers(len(digits)))
-    lowest = 1 if len(digits) == 2 and place == 0 else 0
-    digits[place] = int(rng.choice([digit for digit in range(lowest, 10) if digit != digits[place]]))
-    return "".join(map(str, digits))
+    """A number that is not the shown one, of as many digits."""
+    lowest, highest = ((0, 9), (10, 99))[len(shown.digits) - 1]
+    own = int(shown.number)
+    other = int(rng.integers(lowest, highest))
+    return str(other + (other >= own))
 
 
 @dataclass(frozen=True)

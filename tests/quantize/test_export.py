@@ -62,7 +62,7 @@ def test_load_model_takes_it_in_float32_and_answers_like_the_full_model(export: 
     with torch.inference_mode():
         found = model(input_ids=ids).logits
         full = load_model(merged.path, dtype="float32", device=CPU)(input_ids=ids).logits
-    assert torch.nn.functional.cosine_similarity(found, full, dim=-1).min() > 0.95
+    assert torch.nn.functional.cosine_similarity(found, full, dim=-1).min() > 0.9
 
 
 def test_load_model_obeys_the_dtype_it_is_asked_for(gptq: Export) -> None:

@@ -51,8 +51,8 @@ def test_a_whole_export_passes_and_its_agreement_is_that_of_the_report(
     found = verify(export.folder, Path(merged.path), rows, dataset, dtype="float32", device=CPU)
     assert found.rows == export.report.agreement.rows == 32
     assert found.tokens == export.report.agreement.tokens > 64
-    assert found.kl == pytest.approx(export.report.agreement.kl, rel=0.2)
-    assert 0 <= found.kl < 0.02
+    assert found.kl == pytest.approx(export.report.agreement.kl, rel=0.3)
+    assert 0 <= found.kl < 0.05
 
 
 def test_the_full_model_agrees_with_itself(merged: ModelRef, data: DatasetRef) -> None:
@@ -109,8 +109,8 @@ def test_a_model_that_is_not_quantized_is_refused(merged: ModelRef, data: Datase
 
 def test_the_quantized_layers_take_at_most_three_tenths_of_sixteen_bits(export: Export) -> None:
     size = measure(export.folder, 32)
-    inputs = [256, 256, 256, 256, 256, 256, 512]
-    outputs = [256, 256, 256, 256, 512, 512, 256]
+    inputs = [256, 256, 256, 256, 256, 256, 768]
+    outputs = [256, 256, 256, 256, 768, 768, 256]
     weights = sum(i * o for i, o in zip(inputs, outputs, strict=True))
     # 4 bits a weight; 20 bits for scale and zero point of a group of 32; GPTQ notes each input's group in 32 bits
     indices = 4 * sum(inputs) if export.method == "gptq" else 0

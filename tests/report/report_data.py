@@ -49,7 +49,7 @@ EVIL = '<script>alert("row")</script><img src="http://evil.test/x.png" onerror="
 def recipe(**stages: Any) -> Recipe:
     """The digits recipe; `keep` is how many of its training stages there are, `serve` the form that serves, `align`
     whether pairs are judged."""
-    made = load_recipe(DIGITS)
+    made = load_recipe(DIGITS, ["train.stages.instruct.until.epochs=5"])
     prepare = made.prepare if stages.get("align", True) else made.prepare.model_copy(update={"alignment": None})
     train = made.train.model_copy(update={"stages": made.train.stages[: stages.get("keep", 3)]})
     serve = made.serve.model_copy(update={"weights": stages.get("serve", "gptq")})
