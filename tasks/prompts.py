@@ -6,14 +6,15 @@ The wording around the turns is the model's own chat template; nothing is added 
 """
 
 from collections.abc import Sequence
-from typing import Any
-
-from transformers import ProcessorMixin
+from typing import TYPE_CHECKING, Any
 
 from tasks.dataset import IMAGE, Message
 
+if TYPE_CHECKING:
+    from transformers import ProcessorMixin
 
-def render(processor: ProcessorMixin, messages: Sequence[Message], *, ask: bool = True) -> str:
+
+def render(processor: "ProcessorMixin", messages: Sequence[Message], *, ask: bool = True) -> str:
     """The chat template's text, one image marker a picture.
 
     Args:

@@ -143,12 +143,14 @@ def _quantized(candidate: Bundle, weights: Form, gates: Gates) -> Gate:
 
 
 def _budget(field: str, words: str, scores: dict[str, Score], most: float) -> Gate:
-    shares = {name: getattr(score, field) / score.asked for name, score in scores.items()}
+    # a question without an answer cannot have an unreadable one
+    asked = {name: score.asked - (score.failed if field == "unparsed" else 0) for name, score in scores.items()}
+    shares = {name: getattr(score, field) / max(1, asked[name]) for name, score in scores.items()}
     worst = max(shares, key=lambda name: shares[name])
     return Gate(
         name=f"answers {words}",
         holds=shares[worst] <= most,
-        measured=f"{getattr(scores[worst], field)} of {scores[worst].asked} ({worst})",
+        measured=f"{getattr(scores[worst], field)} of {asked[worst]} ({worst})",
         needed=f"at most {most:.1%} of each benchmark",
     )
 
