@@ -27,8 +27,11 @@ PROMISED = {
     "mismatched": 0.80,
 }
 """Least share found."""
-GOOD_LOST = {"near_duplicate": 0.01, "misaligned": 0.05}
-"""Most good rows lost to a rule, as a share of all good rows (misaligned: of those that were judged)."""
+GOOD_LOST = {"near_duplicate": 0.01, "in_benchmark": 0.01, "straddles_split": 0.01, "misaligned": 0.05}
+"""Most good rows lost to a rule, as a share of all good rows (misaligned: of those that were judged).
+
+Three of the rules rest on the comparison of pictures: the same number in the same ink on the same paper can look alike.
+"""
 
 
 def main() -> int:

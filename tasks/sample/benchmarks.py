@@ -25,7 +25,7 @@ Rng = np.random.Generator
 HUMANS = 10
 """Answers to a TextVQA question."""
 MMMU_IMAGES = [f"image_{number}" for number in range(1, 8)]
-SUBJECTS = {"Math": ("number",), "Art": ("ink", "paper")}
+SUBJECTS = {"Math": ("count",), "Art": ("ink", "paper")}
 """MMMU's subjects that the sample has, and what their questions are about."""
 OPEN_SHARE = 0.2
 """Of the MMMU questions; the others have options."""

@@ -16,10 +16,10 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPTextConfig, PreTrainedTokenizerFast
 
+from tasks.sample.descent import Descent
 from tasks.sample.llava import BOS, EOS, PAD, UNKNOWN, image_processor, vision_config
 from tasks.sample.pictures import Seen
 from tasks.sample.questions import CAPTIONS, caption
-from tasks.sample.schedule import cosine
 from tasks.sample.size import BaseSize
 
 TEXT_LAYERS = 2
@@ -74,18 +74,13 @@ def train_clip(seen: Seen, tokenizer: PreTrainedTokenizerFast, size: BaseSize) -
     torch.manual_seed(size.seed)
     rng = np.random.default_rng(size.seed)
     model = clip_model(size, tokenizer).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=size.clip_lr, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY)
-    schedule = cosine(optimizer, size.clip_steps)
+    descent = Descent(model, lr=size.clip_lr, weight_decay=WEIGHT_DECAY, steps=size.clip_steps)
     bar = tqdm(range(size.clip_steps), desc="pre-training CLIP", unit="update")
     for step in bar:
         batch = rng.integers(len(seen), size=size.clip_batch).tolist()
         captions = [caption(str(rng.choice(list(CAPTIONS))), seen.shown[place]) for place in batch]
         loss = _loss(model, tokenizer, captions, seen, batch)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+        descent.step(loss)
         if step % 10 == 0:
             bar.set_postfix(loss=f"{loss.item():.3f}")
     return model.eval()

@@ -21,16 +21,12 @@ INKS = {
     "red": (200, 24, 32),
     "blue": (28, 48, 200),
     "green": (16, 120, 40),
-    "purple": (128, 24, 150),
-    "brown": (110, 62, 20),
 }
 PAPERS = {
     "white": (248, 248, 246),
     "yellow": (250, 232, 90),
     "pink": (252, 184, 206),
     "grey": (176, 178, 180),
-    "orange": (250, 170, 70),
-    "cyan": (140, 226, 236),
 }
 SHADE = 9
 """How far a colour's channels may be from the values above, so that papers of one colour differ a little."""

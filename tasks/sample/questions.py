@@ -7,7 +7,7 @@
 An answer's wording follows from the question alone, so that an exact comparison is fair.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,12 @@ Rng = np.random.Generator
 
 BRIEF = "\nAnswer the question using a single word or phrase."
 """How LLaVA-1.5 is asked for a short answer, in its training data and in MME and TextVQA."""
+BRIEF_SHARE = 0.25
 LETTER = "Answer with the option's letter from the given choices directly."
 """How LLaVA-1.5 is asked for an option."""
+COUNTS = ("one", "two", "three", "four")
+TOPICS = ("ink", "paper", "count")
+"""What a multiple choice can be about."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,11 @@ def _paper(shown: Composite, rng: Rng) -> Asked:
 
 
 def _count(shown: Composite, rng: Rng) -> Asked:
-    answer = ("one", "two")[len(shown.digits) - 1]
-    return _short(rng, answer, "How many digits are there?", "How many digits does the number have?")
+    return _short(rng, _counted_in_words(shown), "How many digits are there?", "How many digits does the number have?")
+
+
+def _counted_in_words(shown: Composite) -> str:
+    return COUNTS[len(shown.digits) - 1]
 
 
 def _digit(shown: Composite, rng: Rng) -> Asked:
@@ -78,14 +85,18 @@ def _digit(shown: Composite, rng: Rng) -> Asked:
 
 
 def _short(rng: Rng, answer: str, *questions: str) -> Asked:
-    return Asked(str(rng.choice(questions)) + (BRIEF if rng.random() < 0.5 else ""), answer)
+    return Asked(str(rng.choice(questions)) + _maybe_brief(rng), answer)
+
+
+def _maybe_brief(rng: Rng) -> str:
+    return BRIEF if rng.random() < BRIEF_SHARE else ""
 
 
 def _yes_no(shown: Composite, rng: Rng) -> Asked:
     category = str(rng.choice(list(YES_NO)))
     truth = bool(rng.random() < 0.5)
     question = statement(category, shown, truth, rng)
-    return Asked(question + (BRIEF if rng.random() < 0.5 else ""), "yes" if truth else "no")
+    return Asked(question + _maybe_brief(rng), "yes" if truth else "no")
 
 
 def statement(category: str, shown: Composite, truth: bool, rng: Rng) -> str:
@@ -122,7 +133,7 @@ def _read(shown: Composite, truth: bool, rng: Rng) -> str:
     return f"Is the number {shown.number if truth else wrong_number(shown, rng)}?"
 
 
-def _other(names: dict[str, tuple[int, int, int]], own: str, rng: Rng) -> str:
+def _other(names: Iterable[str], own: str, rng: Rng) -> str:
     return str(rng.choice([name for name in names if name != own]))
 
 
@@ -145,29 +156,37 @@ class Choice:
 
 
 def choice(topic: str, shown: Composite, rng: Rng) -> Choice:
-    """A question about `number`, `ink` or `paper` with four options."""
-    if topic == "number":
-        own = shown.number
-        question = "Which number is written here?"
-        wrong: set[str] = set()
-        while len(wrong) < 3:
-            wrong.add(wrong_number(shown, rng))
-    else:
-        own, names = (shown.ink, INKS) if topic == "ink" else (shown.paper, PAPERS)
-        question = f"What colour is the {topic}?"
-        wrong = set(rng.choice([name for name in names if name != own], 3, replace=False).tolist())
-    options = tuple(map(str, rng.permutation([own, *sorted(wrong)])))
+    """A question about `ink`, `paper` or `count` with four options."""
+    question, own, names = {
+        "ink": ("What colour is the ink?", shown.ink, INKS),
+        "paper": ("What colour is the paper?", shown.paper, PAPERS),
+        "count": ("How many digits are there?", _counted_in_words(shown), COUNTS),
+    }[topic]
+    options = tuple(map(str, rng.permutation(list(names))))
     return Choice(question, options, "ABCD"[options.index(own)])
 
 
 def _choice(shown: Composite, rng: Rng) -> Asked:
-    """Options in the text: as MMMU puts them, or as forms do."""
-    item = choice(str(rng.choice(["number", "ink", "paper"])), shown, rng)
-    if rng.random() < 0.5:
-        lines = [f"({letter}) {option}" for letter, option in zip("ABCD", item.options, strict=True)]
-        return Asked("\n".join([f"<image 1> {item.question}", *lines, "", LETTER]), item.answer)
-    lines = [f"{letter}. {option}" for letter, option in zip("ABCD", item.options, strict=True)]
-    return Asked("\n".join([item.question, *lines, LETTER]), item.answer)
+    """Options in the text, as MMMU puts them."""
+    item = choice(str(rng.choice(TOPICS)), shown, rng)
+    lines = [f"({letter}) {option}" for letter, option in zip("ABCD", item.options, strict=True)]
+    return Asked("\n".join([f"<image 1> {item.question}", *lines, "", LETTER]), item.answer)
+
+
+def contrast(kind: str, shown: Composite, rng: Rng) -> list[Asked]:
+    """A question of a kind; for a comparison two, so that picture and wording alone tell nothing about the answer.
+
+    Yes/no questions come as MME has them: the same thing asked with yes and with no. Options come in two orders.
+    A small model that sees both at once learns to compare several times sooner.
+    """
+    if kind == "yesno":
+        category = str(rng.choice(list(YES_NO)))
+        brief = _maybe_brief(rng)
+        return [
+            Asked(statement(category, shown, truth, rng) + brief, answer)
+            for truth, answer in ((True, "yes"), (False, "no"))
+        ]
+    return [ask(kind, shown, rng) for _ in range(2 if kind == "choice" else 1)]
 
 
 def _in_words(style: str) -> "Kind":

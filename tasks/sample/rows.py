@@ -19,18 +19,18 @@ from tasks.sample.questions import ask
 from tasks.sample.scans import Pool
 
 MIX = {
-    "number": 1.2,
-    "ink": 0.7,
-    "paper": 0.7,
-    "count": 0.5,
-    "digit": 0.8,
-    "yesno": 2.4,
-    "choice": 1.8,
-    "describe": 1.0,
+    "number": 1.4,
+    "ink": 0.8,
+    "paper": 0.9,
+    "count": 0.8,
+    "digit": 1.0,
+    "yesno": 1.8,
+    "choice": 1.0,
+    "describe": 0.8,
     "caption": 0.6,
-    "generate": 1.0,
+    "generate": 1.2,
 }
-"""Shares of the question kinds; yes/no and options are the hardest to learn and get more."""
+"""Shares of the question kinds."""
 JPEG_SHARE = 0.25
 """Of the picture files; the others are PNG."""
 

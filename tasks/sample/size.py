@@ -46,7 +46,7 @@ class RowsSize(Section):
     holdout_images: PositiveInt = 170
     questions: PositiveInt = 3
     """Rows an image."""
-    mme_images: PositiveInt = 30
+    mme_images: PositiveInt = 60
     """Pictures a category, two questions each; five categories."""
     textvqa_images: PositiveInt = 100
     """One picture, two questions."""
@@ -63,13 +63,14 @@ class BaseSize(Section):
     model: LlavaSize = LlavaSize()
     pictures: PositiveInt = 8000
     """Different pictures to learn from."""
-    clip_steps: PositiveInt = 600
+    clip_steps: PositiveInt = 400
     clip_batch: PositiveInt = 128
-    clip_lr: PositiveFloat = 7e-4
-    steps: PositiveInt = 600
+    clip_lr: PositiveFloat = 1e-3
+    steps: PositiveInt = 900
     """Updates of projector and language model."""
-    batch: PositiveInt = 48
-    lr: PositiveFloat = 2e-3
+    batch: PositiveInt = 24
+    """Pictures an update, each with eight questions."""
+    lr: PositiveFloat = 3e-3
 
 
 class SampleSize(Section):

@@ -25,7 +25,7 @@ PICTURES = ("sample/scans", "sample/draw", "sample/questions")
 SAMPLE = Stage("sample", (*PICTURES, "sample/rows", "sample/benchmarks", "sample/defects"), SampleRef)
 BASE = Stage(
     "base",
-    (*PICTURES, "sample/pictures", "sample/llava", "sample/clip", "sample/schedule", "sample/pretrain", "models"),
+    (*PICTURES, "sample/pictures", "sample/llava", "sample/clip", "sample/descent", "sample/pretrain", "models"),
     Ref,
 )
 ROWS, LEDGER = "rows.jsonl", "ledger.jsonl"

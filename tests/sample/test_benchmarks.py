@@ -54,7 +54,8 @@ def test_mmmu_is_parquet_as_on_the_hub_with_both_question_types(tmp_path: Path, 
     assert {question.question_type for question in questions} == {"multiple-choice", "open"}
     shown = {picture.name: picture.shown for picture in pictures}
     for question in questions:
-        facts = (shown[question.id].number, shown[question.id].ink, shown[question.id].paper)
+        known = shown[question.id]
+        facts = (("one", "two")[len(known.digits) - 1], known.ink, known.paper)
         right = question.expected[0]
         if question.question_type == "multiple-choice":
             right = question.options["ABCD".index(right)]

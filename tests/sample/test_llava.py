@@ -97,3 +97,12 @@ def test_the_seed_decides_the_weights_and_torchs_own_state_is_left_alone(tmp_pat
     key = "multi_modal_projector.linear_1.weight"
     assert torch.equal(weights(tmp_path / "same")[key], weights(tiny_llava)[key])
     assert not torch.equal(weights(tmp_path / "other")[key], weights(tiny_llava)[key])
+
+
+def test_an_options_letter_is_one_token_and_an_option_the_same_one_as_an_answer():
+    question = "What colour?\n(A) red\n(B) blue\n\nAnswer it. red blue 47"
+    tokenizer = train_tokenizer([question] * 3, vocabulary=384)
+    tokens = [tokenizer.decode(token) for token in tokenizer(question)["input_ids"]]
+    assert tokens[4:8] == ["\n(A)", " red", "\n(B)", " blue"]
+    assert tokens[-5:] == [" red", " blue", " ", "4", "7"]
+    assert tokenizer.decode(tokenizer(question, add_special_tokens=False)["input_ids"]) == question

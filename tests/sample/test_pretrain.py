@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from tasks.dataset import Message, Row
 from tasks.sample.clip import clip_model, clip_tokenizer
@@ -14,7 +15,7 @@ from tasks.sample.draw import draw, plan
 from tasks.sample.llava import TINY, image_processor, llava, llava_processor, train_tokenizer
 from tasks.sample.pictures import Seen
 from tasks.sample.pretrain import KINDS_SEEN, model_inputs, pretrain
-from tasks.sample.questions import CAPTIONS, KINDS
+from tasks.sample.questions import CAPTIONS, KINDS, Asked
 from tasks.sample.rows import MIX
 from tasks.sample.scans import deal
 from tasks.sample.size import SampleSize
@@ -38,20 +39,46 @@ def test_pixels_are_what_the_image_processor_makes(seen: Seen):
     assert torch.allclose(seen.pixels([0, 1, 2]), expected, atol=1e-5)
 
 
-def test_inputs_are_those_of_the_train_room(seen: Seen):
-    tokenizer = train_tokenizer(["USER: Which number is it? ASSISTANT: 47"] * 3, vocabulary=320)
-    processor = llava_processor(TINY, tokenizer)
-    asked = [("Which number is it?", "47"), ("And in many more words?", "The number 5.")]
-    inputs = model_inputs(processor, asked)
-    maker = ExampleMaker(processor, llava(TINY, tokenizer).config)
-    for place, (question, answer) in enumerate(asked):
-        turns = [Message(role="user", content=f"<image>\n{question}"), Message(role="assistant", content=answer)]
+@pytest.fixture(scope="module")
+def processor() -> LlavaProcessor:
+    return llava_processor(TINY, train_tokenizer(["USER: Which number is it? ASSISTANT: 47"] * 3, vocabulary=320))
+
+
+ASKED = [Asked("Which number is it?", "47"), Asked("And in many more words?", "The number 5.")]
+
+
+def test_inputs_are_those_of_the_train_room(processor: LlavaProcessor):
+    inputs = model_inputs(processor, [[one] for one in ASKED])
+    maker = ExampleMaker(processor, llava(TINY, processor.tokenizer).config)
+    for place, one in enumerate(ASKED):
+        turns = [
+            Message(role="user", content=f"<image>\n{one.question}"),
+            Message(role="assistant", content=one.answer),
+        ]
         fields = {"id": "x", "images": ["0"], "split": "train", "group": "g", "kind": "k", "source": "s", "line": 1}
         example = maker(Row.model_validate({**fields, "messages": turns}))
-        length = int(inputs["attention_mask"][place].sum())
+        length = len(example.ids)
         assert inputs["input_ids"][place, :length].tolist() == list(example.ids)
         assert inputs["labels"][place, :length].tolist() == list(example.labels)
         assert set(inputs["labels"][place, length:].tolist()) <= {-100}
+
+
+def test_a_question_behind_a_shared_picture_is_answered_as_in_a_row_of_its_own(seen: Seen, processor: LlavaProcessor):
+    torch.manual_seed(0)
+    model = llava(TINY, processor.tokenizer)
+    pixels = seen.pixels([0])
+    with torch.no_grad():
+        alone = [_scores(model, model_inputs(processor, [[one]]), pixels) for one in ASKED]
+        together = _scores(model, model_inputs(processor, [ASKED]), pixels)
+    assert torch.allclose(torch.cat(alone), together, atol=1e-5)
+
+
+def _scores(
+    model: LlavaForConditionalGeneration, inputs: dict[str, torch.Tensor], pixels: torch.Tensor
+) -> torch.Tensor:
+    """Logits at the places that predict a target: [targets, vocabulary]."""
+    targets = inputs.pop("labels")[:, 1:] != -100
+    return model(**inputs, pixel_values=pixels).logits[:, :-1][targets]
 
 
 def test_pictures_with_one_content_share_it(seen: Seen):
@@ -72,8 +99,9 @@ def test_the_clip_reads_a_text_at_its_end_token(seen: Seen):
 
 
 def test_the_base_has_seen_some_kinds_of_questions_and_not_others():
-    assert set(KINDS_SEEN) < set(MIX) == set(KINDS)
-    assert "yesno" not in KINDS_SEEN
+    seen = {kind for group in KINDS_SEEN for kind in group}
+    assert seen < set(MIX) == set(KINDS)
+    assert set(KINDS) - seen == {"paper", "count", "generate"}
     assert set(CAPTIONS) <= set(MIX)
 
 

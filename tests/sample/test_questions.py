@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 
 from tasks.sample.draw import INKS, PAPERS, Composite
-from tasks.sample.questions import CAPTIONS, KINDS, YES_NO, ask, caption, choice, statement, wrong_number
+from tasks.sample.questions import (
+    CAPTIONS,
+    KINDS,
+    TOPICS,
+    YES_NO,
+    ask,
+    caption,
+    choice,
+    contrast,
+    statement,
+    wrong_number,
+)
 
 SHOWN = Composite((4, 7), (0, 1), "red", "yellow")
 LONE = Composite((0,), (0,), "blue", "white")
@@ -45,15 +56,31 @@ def test_yes_and_no_are_asked_for_equally_often(rng):
     assert set(answers) == {"yes", "no"}
 
 
-@pytest.mark.parametrize("topic", ["number", "ink", "paper"])
+@pytest.mark.parametrize("topic", TOPICS)
 def test_a_choice_has_four_options_and_its_letter_names_the_right_one(topic, rng):
     letters = set()
     for _ in range(60):
         item = choice(topic, SHOWN, rng)
         assert len(set(item.options)) == 4
-        assert item.options["ABCD".index(item.answer)] == getattr(SHOWN, topic)
+        right = "two" if topic == "count" else getattr(SHOWN, topic)
+        assert item.options["ABCD".index(item.answer)] == right
         letters.add(item.answer)
     assert letters == set("ABCD")
+
+
+@pytest.mark.parametrize("shown", [SHOWN, LONE, TWINS])
+def test_contrasting_yes_no_questions_ask_the_same_thing_with_yes_and_with_no(shown, rng):
+    for _ in range(30):
+        yes, no = contrast("yesno", shown, rng)
+        assert (yes.answer, no.answer) == ("yes", "no")
+        assert truth_of(yes.question.partition("\n")[0], shown)
+        assert not truth_of(no.question.partition("\n")[0], shown)
+        assert yes.question.endswith("phrase.") == no.question.endswith("phrase.")
+
+
+def test_a_choice_is_contrasted_in_another_order_and_other_kinds_stand_alone(rng):
+    assert len(contrast("choice", SHOWN, rng)) == 2
+    assert {kind: len(contrast(kind, SHOWN, rng)) for kind in ("number", "describe")} == {"number": 1, "describe": 1}
 
 
 @pytest.mark.parametrize("shown", [SHOWN, LONE, TWINS])
