@@ -40,6 +40,8 @@ def set_up(verbose: bool) -> None:
     """Log lavaflow's own events at INFO (DEBUG if verbose), everybody else's warnings, noisy libraries' errors."""
     for variable, value in PRIVACY.items():
         os.environ.setdefault(variable, value)
+    if not sys.stderr.isatty():  # a night's log: a progress line now and then, not ten a second
+        os.environ.setdefault("TQDM_MININTERVAL", "15")
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     for name in ("tasks", "flows"):
         logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)

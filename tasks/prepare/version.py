@@ -63,6 +63,11 @@ def add_version(dataset: DatasetRef, name: str, config: Version) -> DataVersion:
             file.unlink(missing_ok=True)  # empty, if an earlier run met a full disk
         if not file.exists() or repo.status([str(file)]):
             repo.add([str(target)], relink=False)  # the links to runs/ are as good as links to DVC's cache
+        if not _tracked(repo, target):
+            raise LavaflowError(
+                f"version: DVC does not see {file}, because .gitignore hides its folder; write `/data/?*` for `/data/*`"
+                " there (the git in DVC reads that as all of data/), and `!/data/prepared/` below"
+            )
         (out,) = repo.find_outs_by_path(str(target))
         pushed = config.push and _push(repo, file, config.remote)
         md5 = str(out.hash_info.value)

@@ -1,6 +1,6 @@
 """How much the sample holds and how long its base model is trained: every number that decides its content.
 
-SampleSize()         # the demo: about 7,000 rows, three minutes of pre-training on two cores
+SampleSize()         # the demo: about 7,000 rows, six minutes of pre-training on two cores
 SampleSize.tiny()    # for tests: the same parts, seconds
 """
 

@@ -42,6 +42,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in git with a DVC repository and a folder as its remote."""
     folder = tmp_path_factory.mktemp("repository")
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    shutil.copy(Path(__file__).parents[2] / ".gitignore", folder)
     subprocess.run([*DVC, "init", "-q"], cwd=folder, check=True)
     with (folder / ".dvc/config").open("a") as config:
         config.write("[core]\n    remote = store\n['remote \"store\"']\n    url = ../store\n")
@@ -72,6 +73,12 @@ def test_a_version_is_pushed_and_can_be_fetched_again(remote: Path):
     dvc("pull", "-q")
     assert Path("data/prepared/shop/card.json").read_text() == "card.json one"
     assert not Path("data/prepared/shop/manifest.json").exists()
+
+
+def test_a_gitignore_that_hides_the_version_from_dvc_is_named(remote: Path):
+    Path(".gitignore").write_text("/data/*\n!/data/prepared/\n")
+    with pytest.raises(LavaflowError, match=r"does not see data/prepared/shop\.dvc, because \.gitignore"):
+        add_version(dataset("one"), "shop", Version())
 
 
 def test_the_tracked_folder_takes_no_room_and_leaves_the_result_as_it_was(remote: Path):
