@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
@@ -162,7 +163,7 @@ class Dataset:
 
     def rows(self, split: str) -> list[Row]:
         """The kept rows of one split, in the order of the sources."""
-        return [row for row in self.all_rows if row.split == split]
+        return [Row.model_validate(item) for item in self._items("rows", split)]
 
     def quarantined(self) -> Iterator[Quarantined]:
         """The dropped rows, in the order of the sources."""
@@ -200,7 +201,7 @@ class Dataset:
     def _sizes(self) -> dict[str, tuple[int, int]]:
         sizes = {}
         for file in self._files("images"):
-            for item in pq.read_table(file, columns=["sha", "width", "height"]).to_pylist():
+            for item in pq.ParquetFile(file).read(columns=["sha", "width", "height"]).to_pylist():
                 sizes[item["sha"]] = (item["width"], item["height"])
         return sizes
 
@@ -217,7 +218,8 @@ class Dataset:
     def _files(self, name: str) -> list[Path]:
         return sorted(self.folder.glob(f"{name}-*.parquet"))
 
-    def _items(self, name: str) -> Iterator[dict[str, Any]]:
+    def _items(self, name: str, split: str | None = None) -> Iterator[dict[str, Any]]:
         for file in self._files(name):
             for batch in pq.ParquetFile(file).iter_batches():
-                yield from batch.to_pylist()
+                wanted = batch if split is None else batch.filter(pc.equal(batch["split"], split))
+                yield from wanted.to_pylist()

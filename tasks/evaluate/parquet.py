@@ -34,10 +34,11 @@ def read_parquet(files: Sequence[Path], columns: list[str], images: list[str]) -
     """
     for file in files:
         try:
-            names = pq.read_schema(file).names
+            reader = pq.ParquetFile(file)
+            names = reader.schema_arrow.names
             if missing := [name for name in columns if name not in names]:
                 raise LavaflowError(f"{file}: no column {missing[0]}; found {', '.join(names)}")
-            table = pq.read_table(file, columns=[*columns, *(name for name in images if name in names)])
+            table = reader.read(columns=[*columns, *(name for name in images if name in names)])
         except (pa.ArrowException, OSError) as error:
             raise LavaflowError(f"{file}: cannot be read as Parquet ({error})") from error
         pictures = [table[name] for name in images if name in names]

@@ -16,7 +16,6 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.fft import dctn
 
 BITS = 64
 SIDE = 8
@@ -48,6 +47,8 @@ def fingerprint(image: Image.Image) -> Fingerprint:
 
 def phash(image: Image.Image) -> int:
     """The perceptual hash: 64 bits, the lowest frequency in the highest bit."""
+    from scipy.fft import dctn  # here, so that an unchanged run does not wait for it
+
     small = image.convert("L").resize((4 * SIDE, 4 * SIDE), Image.Resampling.LANCZOS)
     waves = dctn(np.asarray(small, dtype=np.float64))[:SIDE, :SIDE]
     return int.from_bytes(np.packbits(waves > np.median(waves)).tobytes(), "big")

@@ -118,5 +118,5 @@ def _scores(
 
     inputs = {"pairs": digest_json(pairs), "judge": judge.digest}
     ref = run_stage(SCORES, inputs=inputs, section={"scorer": config.scorer}, build=build)
-    found = pq.read_table(ref.folder / "scores.parquet").to_pylist()
+    found = pq.ParquetFile(ref.folder / "scores.parquet").read().to_pylist()
     return {(item["image"], item["text"]): item["score"] for item in found}
