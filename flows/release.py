@@ -9,6 +9,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows import steps
+from tasks.console import set_levels
 from tasks.recipe import load_recipe
 from tasks.release.promote import Promotion
 
@@ -24,6 +25,7 @@ def promote(recipe: str = "params/digits.yaml", version: int | None = None) -> P
     Raises:
         LavaflowError: there is none, or it was judged against another champion.
     """
+    set_levels()
     return steps.promote(load_recipe(Path(recipe)), version)
 
 
@@ -34,4 +36,5 @@ def rollback(recipe: str = "params/digits.yaml") -> Promotion:
     Raises:
         LavaflowError: there is none to go back to.
     """
+    set_levels()
     return steps.rollback(load_recipe(Path(recipe)))

@@ -6,12 +6,15 @@
 Stages whose result is in the store already are not done again, whoever started them.
 """
 
+import time
 from pathlib import Path
 
 from prefect import flow
+from prefect.artifacts import create_markdown_artifact
 
 from flows import steps
 from tasks.chain import forms, note, quantized
+from tasks.console import set_levels
 from tasks.hub import base_ref
 from tasks.locks import exclusive
 from tasks.recipe import Recipe, load_recipe
@@ -21,7 +24,7 @@ from tasks.release.promote import Judgement, Promotion
 from tasks.release.registry import Version
 from tasks.release.stage import champion_weights
 from tasks.store import RUNS
-from tasks.summary import Outcome
+from tasks.summary import Outcome, summary, verdict
 
 
 @flow(name="retrain", flow_run_name="{recipe}", persist_result=False)
@@ -35,9 +38,14 @@ def retrain(recipe: str = "params/digits.yaml", overrides: list[str] | None = No
     Raises:
         LavaflowError: anything a user can mend; the same call goes on where it stopped.
     """
+    set_levels()
+    started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     plan = load_recipe(Path(recipe), overrides)
     with exclusive(RUNS / f"retrain-{plan.name}.lock", f"{recipe} is being retrained by another run"):
-        return _retrain(plan, Path(recipe))
+        outcome = _retrain(plan, Path(recipe))
+    shown = f"```\n{summary(outcome, plan, started)}\n```"
+    create_markdown_artifact(shown, key="retraining", description=f"{recipe}: {verdict(outcome)}")
+    return outcome
 
 
 def _retrain(plan: Recipe, file: Path) -> Outcome:

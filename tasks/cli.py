@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit status."""
     options = parser().parse_args(arguments)
     console.set_up(options.verbose)
-    gc.set_threshold(5_000)  # prefect, mlflow and dvc are a million objects: searching them for garbage
+    gc.set_threshold(5_000)  # what prefect, mlflow and dvc import is no garbage: looking through it
     atexit.register(gc.freeze)  # again and again, and once more at the end, took a third of an unchanged run
     try:
         command: Command = options.run

@@ -1,6 +1,6 @@
 """What a person at a terminal sees: quiet libraries, one line an event, plain tables, one line an error.
 
-Used by the command line alone; a library does not set up logging.
+Used by what a person starts, the command line and the flows; a library does not set up logging.
 """
 
 import errno
@@ -11,12 +11,13 @@ from collections.abc import Iterable, Sequence
 
 from tasks.errors import LavaflowError
 
+OURS = ("tasks", "flows")
+"""Loggers whose events are news."""
 NOISY = (
     "torchao",  # warns of kernels for GPUs that are not here
     "torch.utils._pytree",
     "bitsandbytes",
     "httpx",
-    "prefect",
     "mlflow",
     "alembic",
     "transformers",
@@ -43,8 +44,15 @@ def set_up(verbose: bool) -> None:
     if not sys.stderr.isatty():  # a night's log: a progress line now and then, not ten a second
         os.environ.setdefault("TQDM_MININTERVAL", "15")
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    for name in ("tasks", "flows"):
-        logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
+    logging.getLogger("prefect").setLevel(logging.ERROR)  # its lines are for its own pages and its worker
+    set_levels(logging.DEBUG if verbose else logging.INFO)
+
+
+def set_levels(ours: int = logging.INFO) -> None:
+    """What is worth a line, of us (unless that is set) and of the libraries; a Prefect worker sets up the rest."""
+    for name in OURS:
+        if logging.getLogger(name).level == logging.NOTSET:
+            logging.getLogger(name).setLevel(ours)
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)
 

@@ -76,6 +76,8 @@ def test_a_nightly_run_is_the_same_run(orchestra):
     said = prefect(environment, "deployment", "run", "retrain/nightly", "-p", "recipe=tiny.yaml", "--watch")
     (run,) = [run for run in flow_runs(environment) if run["name"] == "tiny.yaml"]
     assert run["state_type"] == "COMPLETED", said + (home / "worker.log").read_text()[-3000:]
+    assert "prepare: unchanged, taken from runs/prepare/" in prefect(environment, "flow-run", "logs", run["id"])
+    assert "serves already; nothing has changed" in prefect(environment, "artifact", "inspect", "retraining")
 
 
 def test_only_an_announcement_starts_the_run_on_new_data(orchestra, retrained):
