@@ -3,7 +3,7 @@
     with prefect_api() as url:
         retrain(...)
 
-The configured server if there is one, else the one of `make up` if it answers, else a server of our own for as long
+The configured server if there is one, else the one of `make up` here if it answers, else a server of our own for as long
 as the flow runs: it keeps its history in `.prefect/`, writes to a log file, and ends when we do, even by `kill -9`.
 """
 
@@ -27,6 +27,8 @@ HOME = Path(".prefect")
 LOG = Path("runs/prefect.log")
 LOCAL = "http://127.0.0.1:4200/api"
 """Where `make up` serves."""
+MADE_UP = Path("runs/servers/prefect.pid")
+"""What `make up` leaves; without it, a server at that address is another folder's."""
 START_SECONDS = 90
 
 
@@ -37,7 +39,7 @@ def prefect_api() -> Iterator[str]:
     Raises:
         LavaflowError: the configured server does not answer, or our own does not start.
     """
-    if os.environ.get("PREFECT_API_URL") or _answers(LOCAL):
+    if os.environ.get("PREFECT_API_URL") or (MADE_UP.exists() and _answers(LOCAL)):
         with running_api() as url:
             log.info("flows: shown by the Prefect server at %s", url.removesuffix("/api"))
             yield url
