@@ -3,8 +3,8 @@
     with prefect_api() as url:
         retrain(...)
 
-The configured server if there is one, else the one of `make up` here if it answers, else a server of our own for as long
-as the flow runs: it keeps its history in `.prefect/`, writes to a log file, and ends when we do, even by `kill -9`.
+The configured server if there is one, else the one of `make up` here if it answers, else a server of our own for as
+long as the flow runs: it keeps its history in `.prefect/`, logs to a file, and ends when we do, even by `kill -9`.
 """
 
 import logging
