@@ -6,8 +6,12 @@ Used by what a person starts, the command line and the flows; a library does not
 import errno
 import logging
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+from typing import Any
 
 from tasks.errors import LavaflowError
 
@@ -35,6 +39,11 @@ PRIVACY = {
     "TRANSFORMERS_VERBOSITY": "error",
 }
 """Set before any library is imported, unless the user has set them: nobody phones home, nobody chats."""
+
+
+LOG_WIDTH = 140
+"""Characters a line of a table, where it goes to a file."""
+WHOLE_WORDS: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
 
 
 def set_up(verbose: bool) -> None:
@@ -85,19 +94,42 @@ def explain(error: BaseException) -> str | None:
     return None
 
 
-def table(rows: Iterable[Sequence[object]], header: Sequence[str] = ()) -> str:
-    """Columns padded to their widest cell; figures right, words left."""
+def table(rows: Iterable[Sequence[object]], header: Sequence[str] = (), width: int | None = None) -> str:
+    """Columns padded to their widest cell; figures right, words left.
+
+    Args:
+        rows: cells, as many in each.
+        header: names of the columns.
+        width: characters from which on words wrap; default the terminal's, or `LOG_WIDTH` where there is none.
+    """
     cells = [[str(cell) for cell in row] for row in rows]
     lines = [list(header), *cells] if header else cells
     widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]))] if lines else []
     right = [all(_is_figure(line[n]) for line in cells) for n in range(len(widths))]
-    text = [
-        "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True))
-        for line in lines
-    ]
+    if width is None:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else LOG_WIDTH
+    widths = _fitted(lines, widths, width)
     if header:
-        text.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(line.rstrip() for line in text)
+        lines.insert(1, ["-" * w for w in widths])
+    text = []
+    for line in lines:
+        wrapped = [textwrap.wrap(c, max(w, 1), **WHOLE_WORDS) for c, w in zip(line, widths, strict=True)]
+        for parts in zip_longest(*wrapped, fillvalue=""):
+            padded = (p.rjust(w) if r else p.ljust(w) for p, w, r in zip(parts, widths, right, strict=True))
+            text.append("  ".join(padded).rstrip())
+    return "\n".join(text)
+
+
+def _fitted(lines: Sequence[Sequence[str]], widths: Sequence[int], width: int) -> list[int]:
+    """Narrower columns, the widest first, none below its longest word."""
+    fitted = list(widths)
+    least = [max(len(word) for line in lines for word in line[n].split() or [""]) for n in range(len(widths))]
+    while sum(fitted) + 2 * (len(fitted) - 1) > width:
+        roomy = [n for n in range(len(fitted)) if fitted[n] > least[n]]
+        if not roomy:
+            break
+        fitted[max(roomy, key=lambda n: fitted[n])] -= 1
+    return fitted
 
 
 def _is_figure(cell: str) -> bool:

@@ -68,3 +68,17 @@ def test_a_full_disk_behind_another_error_is_still_named():
 
 def test_tables_align_figures_right_and_words_left():
     assert console.table([("a", 5), ("bcd", 1234)], ("name", "n")) == "name     n\n----  ----\na        5\nbcd   1234"
+
+
+def test_words_wrap_where_a_table_is_wider_than_the_terminal():
+    rows = [("ok", "27 points better, 8 worse", "runs/train/1cd9f29d39932d2d"), ("FAILS", "no", "")]
+    shown = console.table(rows, ("", "measured", "result"), width=50)
+    assert shown.splitlines() == [
+        "       measured        result",
+        "-----  --------------  ---------------------------",
+        "ok     27 points       runs/train/1cd9f29d39932d2d",
+        "       better, 8",
+        "       worse",
+        "FAILS  no",
+    ]
+    assert "runs/train/1cd9f29d39932d2d" in console.table(rows, width=10), "what has no spaces stays whole"

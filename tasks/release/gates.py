@@ -10,6 +10,7 @@ level, and a benchmark is worse only if the lower end of its paired interval say
 
 from pydantic import BaseModel, ConfigDict
 
+from tasks.console import table
 from tasks.evaluate.compare import Paired, compare
 from tasks.recipe import Gates
 from tasks.refs import EvalReport, Form, Score
@@ -54,14 +55,8 @@ class GateTable(BaseModel):
 
     def text(self) -> str:
         """The table for a terminal."""
-        head = Gate(name="gate", holds=True, measured="measured", needed="needed")
-        name, measured = (max(len(getattr(row, key)) for row in [head, *self.rows]) for key in ("name", "measured"))
-        lines = [f"      {head.name:{name}}  {head.measured:{measured}}  {head.needed}"]
-        lines += [
-            f"{'ok' if row.holds else 'FAILS':5} {row.name:{name}}  {row.measured:{measured}}  {row.needed}"
-            for row in self.rows
-        ]
-        return "\n".join(lines)
+        rows = [("ok" if row.holds else "FAILS", row.name, row.measured, row.needed) for row in self.rows]
+        return table(rows, ("", "gate", "measured", "needed"))
 
 
 def judge(
