@@ -72,8 +72,8 @@ class OneLineErrors(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """False for a record of an error that is worded elsewhere."""
         error = record.exc_info[1] if record.exc_info else None
-        told = error is not None and explain(error) is not None
-        return not told and LavaflowError.__name__ not in record.getMessage()
+        said = record.getMessage()
+        return explain(error or Exception(said)) is None and LavaflowError.__name__ not in said
 
 
 def explain(error: BaseException) -> str | None:

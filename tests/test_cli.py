@@ -1,6 +1,7 @@
 """The command line: one line an error, help that teaches, and no waiting for what is not needed."""
 
 import errno
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -82,3 +83,16 @@ def test_words_wrap_where_a_table_is_wider_than_the_terminal():
         "FAILS  no",
     ]
     assert "runs/train/1cd9f29d39932d2d" in console.table(rows, width=10), "what has no spaces stays whole"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Finished in state Failed('OSError: [Errno 28] No space left on device')", False),
+        ("Finished in state Failed('LavaflowError: no such key')", False),
+        ("Finished in state Failed('KeyError: x')", True),
+    ],
+)
+def test_prefect_does_not_repeat_what_gets_its_one_line(said, shown):
+    record = logging.makeLogRecord({"msg": said, "levelno": logging.ERROR})
+    assert console.OneLineErrors().filter(record) is shown
