@@ -54,7 +54,12 @@ def load_model(path: str | Path, *, dtype: Dtype, device: torch.device, **option
     try:
         with four_bit_reader() if four_bit else nullcontext():
             model, found = AutoModelForImageTextToText.from_pretrained(
-                str(path), dtype=getattr(torch, dtype), output_loading_info=True, **options
+                str(path),
+                dtype=getattr(torch, dtype),
+                output_loading_info=True,
+                use_safetensors=True,
+                trust_remote_code=False,  # said, because transformers asks at the terminal where it is not
+                **options,
             )
     except (OSError, ValueError) as error:
         raise LavaflowError(f"{path}: cannot load the model: {' '.join(str(error).split())[:300]}") from error
@@ -64,9 +69,17 @@ def load_model(path: str | Path, *, dtype: Dtype, device: torch.device, **option
     if wrong:
         raise LavaflowError(f"{path}: the weights do not fit the model: {wrong}; save it again in the hub's key layout")
     if four_bit:
-        for parameter in model.parameters():  # what is not quantized: transformers leaves it as it was saved
-            parameter.data = parameter.data.to(getattr(torch, dtype))
+        _cast_the_rest(model, getattr(torch, dtype))
     return (model if "device_map" in options else model.to(device)).eval()
+
+
+def _cast_the_rest(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Cast what is not quantized, which transformers leaves as it was saved; packed integers are no numbers to cast."""
+    for module in model.modules():
+        if not hasattr(module, "qweight"):
+            for parameter in module.parameters(recurse=False):
+                if parameter.is_floating_point():
+                    parameter.data = parameter.data.to(dtype)
 
 
 def load_processor(path: str | Path) -> ProcessorMixin:
@@ -76,7 +89,7 @@ def load_processor(path: str | Path) -> ProcessorMixin:
         LavaflowError: no processor there, or none with a chat template.
     """
     try:
-        processor = AutoProcessor.from_pretrained(str(path))
+        processor = AutoProcessor.from_pretrained(str(path), trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise LavaflowError(f"{path}: cannot load the processor: {' '.join(str(error).split())[:300]}") from error
     if not getattr(processor, "chat_template", None):

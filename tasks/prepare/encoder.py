@@ -31,8 +31,10 @@ class DualEncoder:
 
     def __init__(self, folder: Path, device: torch.device, batch_size: int) -> None:
         try:
-            model = AutoModel.from_pretrained(str(folder), dtype=torch.float32, use_safetensors=True)
-            self.processor = AutoProcessor.from_pretrained(str(folder))
+            model = AutoModel.from_pretrained(
+                str(folder), dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+            )
+            self.processor = AutoProcessor.from_pretrained(str(folder), trust_remote_code=False)
         except (OSError, ValueError, ImportError) as error:
             said = " ".join(str(error).split())[:200]
             raise LavaflowError(

@@ -47,7 +47,7 @@ def work(job: Job, progress: Progress) -> None:
 
     from tasks.quantize.fit import check_fit
 
-    config = AutoConfig.from_pretrained(job.merged)
+    config = AutoConfig.from_pretrained(job.merged, trust_remote_code=False)
     check_fit(config, job.method, job.group_size)
     layers = config.text_config.num_hidden_layers
     progress.start("loading libraries", of=layers + 4)

@@ -46,6 +46,7 @@ def packed_attention(
     if attention_mask is not None or query.shape[0] != 1:
         raise ValueError("packed attention takes one row and no mask; segments say what sees what")
     grouped = query.shape[1] != key.shape[1]
+    query, key = query.to(value.dtype), key.to(value.dtype)  # under autocast the rotary embedding may have widened them
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
         from torch.nn.attention.varlen import varlen_attn
 

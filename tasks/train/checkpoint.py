@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 
 from tasks.train.ending import Progress
 
-FILE = "checkpoint.safetensors"
+FILE = ".checkpoint.safetensors"
+"""Hidden, so that it is no part of the result's digest: it stays until the result is in the store."""
 
 
 class Position(BaseModel):
@@ -34,17 +35,18 @@ class Position(BaseModel):
 
 
 def save_checkpoint(
-    folder: Path, position: Position, weights: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer
+    folder: Path, position: Position, weights: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer | None
 ) -> None:
-    """Replace the folder's checkpoint; `weights` by parameter name."""
+    """Replace the folder's checkpoint; `weights` by parameter name, `optimizer` None between two stages."""
     tensors = {f"weight/{name}": tensor for name, tensor in weights.items()}
-    for name, parameter in _named(optimizer).items():
-        for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer/{key}/{name}"] = torch.as_tensor(value).detach().cpu().clone()
+    if optimizer:
+        for name, parameter in _named(optimizer).items():
+            for key, value in optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer/{key}/{name}"] = torch.as_tensor(value).detach().cpu().clone()
     tensors["random/cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random/cuda"] = torch.cuda.get_rng_state()
-    temporary = folder / f".{FILE}"
+    temporary = folder / f"{FILE}.new"
     save_file(tensors, temporary, metadata={"position": position.model_dump_json()})
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
@@ -60,13 +62,13 @@ def read_position(folder: Path) -> Position | None:
 
 
 def load_weights(folder: Path, parameters: dict[str, torch.nn.Parameter]) -> set[str]:
-    """Put the checkpoint's weights into the model; the names it held."""
+    """Put the checkpoint's weights, in the dtype they trained in, into the model; the names it held."""
     names = set()
     with safe_open(folder / FILE, "pt") as file, torch.no_grad():
         for key in file.keys():  # noqa: SIM118  (safe_open is no mapping)
             if key.startswith("weight/"):
                 name = key.removeprefix("weight/")
-                parameters[name].copy_(file.get_tensor(key))
+                parameters[name].data = file.get_tensor(key).to(parameters[name].device)
                 names.add(name)
     return names
 

@@ -92,6 +92,9 @@ def add_adapter(parts: Components, train: Train, base: str) -> None:
 def apply_plan(parts: Components, stage: TrainStage) -> list[dict[str, Any]]:
     """Freeze everything, then let train what the stage names; one optimizer group a component.
 
+    What trains is held in float32 from here on, as peft holds its adapters: a bfloat16 weight has 8 bits, so an update
+    of less than 1/256 of its size would be rounded away. The arithmetic stays in the model's dtype (see `row_loss`).
+
     Returns:
         Groups for a torch optimizer, with `component` and `names` (of their parameters) beside `params` and `lr`.
 
@@ -106,6 +109,7 @@ def apply_plan(parts: Components, stage: TrainStage) -> list[dict[str, Any]]:
         if not chosen:
             raise LavaflowError(f"train.stages.{stage.name}.{component}: nothing to train; check its targets or layers")
         for parameter in chosen.values():
+            parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, torch.float32))
             parameter.requires_grad_(True)
         groups.append(
             {
@@ -189,8 +193,3 @@ def plan_table(groups: list[dict[str, Any]], model: PreTrainedModel) -> list[tup
     rows = [(group["component"], sum(p.numel() for p in group["params"]), group["peak_lr"]) for group in groups]
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     return [*rows, ("frozen", frozen, 0.0)]
-
-
-def trained_state(parts: Components, names: set[str]) -> dict[str, torch.Tensor]:
-    """The current values of the named parameters, on the CPU."""
-    return {name: p.detach().cpu().clone() for name, p in parts.model.named_parameters() if name in names}

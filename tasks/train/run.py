@@ -15,7 +15,6 @@ from tasks.heap import keep_freed_memory
 from tasks.models import load_model, load_processor, pick_device
 from tasks.recipe import Recipe
 from tasks.refs import ModelRef
-from tasks.train import checkpoint
 from tasks.train.attention import PACKED
 from tasks.train.components import add_adapter, find_components
 from tasks.train.examples import Example, ExampleMaker
@@ -54,15 +53,23 @@ def run_training(
     parts = find_components(model)
     add_adapter(parts, recipe.train, base.path)
     trainer = Trainer(
-        parts, recipe.train, examples, validation, PixelStore(data, processor.image_processor), folder, on_update
+        parts,
+        recipe.train,
+        examples,
+        validation,
+        PixelStore(data, processor.image_processor),
+        folder,
+        on_update,
+        dtype=getattr(torch, recipe.model.dtype),
     )
     endings = trainer.run()
     save_trained(parts, trainer.touched, endings, folder)
-    (folder / checkpoint.FILE).unlink(missing_ok=True)
 
 
 def load_for_training(recipe: Recipe, base: ModelRef, device: torch.device) -> PreTrainedModel:
     """The base with packed attention; with `load_in_4bit`, its language model's linear layers in NF4."""
+    if recipe.model.dtype == "float16":
+        raise LavaflowError("model.dtype: float16 has too little range to train in; use bfloat16")
     options: dict[str, Any] = {}
     if recipe.model.load_in_4bit:
         from transformers import BitsAndBytesConfig

@@ -16,6 +16,8 @@ from tasks.store import Stage, run_stage
 
 log = logging.getLogger(__name__)
 
+CHECKPOINT = ".checkpoint.safetensors"
+"""See `tasks.train.checkpoint`, which takes torch to import."""
 TRAIN = Stage("train", ("train", "dataset", "models", "prompts"), ModelRef, resumable=True)
 MERGE = Stage("merge", ("train/save", "train/stage", "models"), ModelRef)
 
@@ -45,7 +47,9 @@ def train(
         "model": _model_section(recipe),
         "train": recipe.train.model_dump(mode="json", exclude={"checkpoint_every"}),
     }
-    return run_stage(TRAIN, inputs={"data": data.digest, "base": base.digest}, section=section, build=build)
+    trained = run_stage(TRAIN, inputs={"data": data.digest, "base": base.digest}, section=section, build=build)
+    (trained.folder / CHECKPOINT).unlink(missing_ok=True)  # only now: a kill before would have cost the whole training
+    return trained
 
 
 def merge(recipe: Recipe, trained: ModelRef, base: ModelRef) -> ModelRef:

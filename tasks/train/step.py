@@ -14,15 +14,25 @@ from tasks.train.examples import IGNORE
 from tasks.train.packing import PackedRow
 
 
-def row_loss(model: PreTrainedModel, row: PackedRow, pixels: torch.Tensor | None) -> torch.Tensor:
+def row_loss(
+    model: PreTrainedModel, row: PackedRow, pixels: torch.Tensor | None, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
     """Sum of the target tokens' cross entropies, a scalar in float32 or wider.
 
     Args:
         model: a LLaVA-style model whose language model runs `tasks.train.attention.PACKED`.
         row: the samples.
         pixels: [distinct images, 3, height, width] in the order of `row.images`; None for a row without.
+        dtype: of the matrix products, where that is less than the weights' own: what trains is held in float32.
     """
     device = next(model.parameters()).device
+    with torch.autocast(device.type, dtype, enabled=dtype == torch.bfloat16):
+        return _row_loss(model, row, pixels, device)
+
+
+def _row_loss(
+    model: PreTrainedModel, row: PackedRow, pixels: torch.Tensor | None, device: torch.device
+) -> torch.Tensor:
     ids = torch.tensor([[token for example in row.examples for token in example.ids]], device=device)
     labels = torch.tensor([label for example in row.examples for label in example.labels], device=device)
     segments = tuple(len(example.ids) for example in row.examples)

@@ -48,6 +48,8 @@ class Trainer:
     folder: Path
     on_update: Callable[[dict[str, Any]], None] | None = None
     """Called with each line of metrics.jsonl as it is written."""
+    dtype: torch.dtype = torch.float32
+    """Of the matrix products; see `row_loss`."""
 
     def run(self) -> list[Ending]:
         """Run or go on; the endings of all stages. Ends early if a stage diverges."""
@@ -59,13 +61,27 @@ class Trainer:
             self.touched = checkpoint.load_weights(self.folder, dict(self.parts.model.named_parameters()))
             first = position.stage
             endings = [Ending.model_validate(ending) for ending in position.endings]
-            log.info("train: going on at update %d of stage %s", position.update, self.plan.stages[first].name)
+            where = f"stage {self.plan.stages[first].name}" if first < len(self.plan.stages) else "the end"
+            log.info("train: going on at update %d of %s", position.update, where)
         self._cut_metrics(position.metrics_bytes if position else 0)
         for number in range(first, len(self.plan.stages)):
             if endings and endings[-1].reason == "diverged":
                 break
             endings.append(self._run_stage(number, endings, position if number == first else None))
+            self._save(self._start_of(number + 1, endings), None)
         return endings
+
+    def _start_of(self, number: int, before: list[Ending]) -> checkpoint.Position:
+        """The position between a stage and the one before it."""
+        return checkpoint.Position(
+            stage=number,
+            update=0,
+            progress=Progress(),
+            endings=[ending.model_dump() for ending in before],
+            metrics_bytes=self._metrics_bytes(),
+            samples=0,
+            target_tokens=0,
+        )
 
     def _run_stage(self, number: int, before: list[Ending], position: checkpoint.Position | None) -> Ending:
         stage = self.plan.stages[number]
@@ -75,17 +91,9 @@ class Trainer:
         torch.manual_seed(self.plan.seed + number)
         order = SampleOrder(len(self.examples), self.plan.samples_per_update, self.plan.seed, number)
         rule = EndRule(stage, len(self.examples), self.plan.samples_per_update)
-        at = position or checkpoint.Position(
-            stage=number,
-            update=0,
-            progress=Progress(),
-            endings=[ending.model_dump() for ending in before],
-            metrics_bytes=self._metrics_bytes(),
-            samples=0,
-            target_tokens=0,
-        )
+        at = position or self._start_of(number, before)
         rule.progress = at.progress
-        if position:
+        if at.update:
             checkpoint.load_optimizer(self.folder, optimizer)
         self.touched |= {name for group in groups for name in group["names"]}
         reason, eval_loss = None, None
@@ -127,19 +135,20 @@ class Trainer:
         self.parts.model.train()
         total = 0.0
         for row in self._pack(batch):
-            loss = row_loss(self.parts.model, row, self.pixels.batch(row.images)) / tokens
+            loss = row_loss(self.parts.model, row, self.pixels.batch(row.images), self.dtype) / tokens
             if loss.requires_grad:  # a row of text alone does not reach the projector
                 loss.backward()  # type: ignore[no-untyped-call]
             total += loss.item()
-        if not math.isfinite(total):
-            rows = ", ".join(example.row for example in batch[:4])
-            raise LavaflowError(
-                f"train: the loss became {total} at update {update} of stage {rule.stage.name} (rows {rows}, ...); "
-                f"lower the stage's learning rates; the last good checkpoint is in {self.folder}"
-            )
         norms = {group["component"]: _norm(group["params"]) for group in optimizer.param_groups}
         everything = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        torch.nn.utils.clip_grad_norm_(everything, self.plan.max_grad_norm)
+        norm = float(torch.nn.utils.clip_grad_norm_(everything, self.plan.max_grad_norm))
+        if not (math.isfinite(total) and math.isfinite(norm)):
+            rows = ", ".join(example.row for example in batch[:4])
+            raise LavaflowError(
+                f"train: the loss became {total} and its gradient {norm} at update {update} of stage "
+                f"{rule.stage.name} (rows {rows}, ...); lower the stage's learning rates; the last good checkpoint is "
+                f"in {self.folder}"
+            )
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * rule.lr_scale(update)
         optimizer.step()
@@ -165,11 +174,12 @@ class Trainer:
             if type(module).__name__ == "Linear4bit":
                 module.train()
         total = sum(
-            row_loss(self.parts.model, row, self.pixels.batch(row.images)).item() for row in self._pack(self.validation)
+            row_loss(self.parts.model, row, self.pixels.batch(row.images), self.dtype).item()
+            for row in self._pack(self.validation)
         )
         return total / sum(example.target_tokens for example in self.validation)
 
-    def _save(self, at: checkpoint.Position, optimizer: torch.optim.Optimizer) -> None:
+    def _save(self, at: checkpoint.Position, optimizer: torch.optim.Optimizer | None) -> None:
         at.metrics_bytes = self._metrics_bytes()
         weights = {n: p.detach().cpu().clone() for n, p in self.parts.model.named_parameters() if n in self.touched}
         checkpoint.save_checkpoint(self.folder, at, weights, optimizer)

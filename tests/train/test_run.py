@@ -94,6 +94,37 @@ print(train(small_recipe(base.path), data, base, on_update=on_update).model_dump
     assert made["digest"] == ref.digest
 
 
+def test_killed_behind_the_last_update_nothing_is_trained_again(trained, dataset_folder, workspace, monkeypatch):
+    recipe, base, ref = trained
+    with monkeypatch.context() as killed:
+        killed.setattr("tasks.store.digest_tree", raise_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, dataset_ref(dataset_folder), base)
+    updates: list[object] = []
+    again = train(recipe, dataset_ref(dataset_folder), base, on_update=updates.append)
+    assert updates == []
+    assert again.digest == ref.digest
+    assert not list(again.folder.glob(".checkpoint*"))
+
+
+def raise_interrupt(_: Path) -> str:
+    raise KeyboardInterrupt
+
+
+def test_small_steps_are_not_lost_in_bfloat16(trained, tiny_llava, dataset_folder, workspace):
+    stage = {"name": "only", "until": {"steps": 8}, "projector": {"train": "full", "lr": 1e-5}}
+    recipe = small_recipe(tiny_llava, stages=[stage])
+    recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"dtype": "bfloat16"})})
+    ref = train(recipe, dataset_ref(dataset_folder), trained[1])
+    before = load_model(tiny_llava, dtype="bfloat16", device=torch.device("cpu"))
+    parameters = dict(before.named_parameters())
+    for name, tensor in load_file(ref.folder / "components.safetensors").items():
+        moved = (tensor - parameters[name].float()).abs()
+        assert tensor.dtype == torch.float32
+        assert (moved > 0).float().mean() > 0.9, name
+    assert merge(recipe, ref, trained[1]).bytes > 0
+
+
 def losses(folder: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
@@ -102,7 +133,7 @@ def wait_for_checkpoints(workspace: Path, count: int) -> None:
     """Wait until a checkpoint has been written `count` times."""
     seen: set[int] = set()
     for _ in range(6000):
-        seen |= {file.stat().st_mtime_ns for file in workspace.glob("runs/train/*.partial/checkpoint.safetensors")}
+        seen |= {file.stat().st_mtime_ns for file in workspace.glob("runs/train/*.partial/.checkpoint.safetensors")}
         if len(seen) >= count:
             return
         time.sleep(0.01)
