@@ -5,7 +5,8 @@ set -eu
 what=$1 name=$2
 folder=runs/servers
 pid=$folder/$name.pid
-running() { [ -f "$pid" ] && kill -0 "$(cat "$pid")" 2>/dev/null; }
+# after a reboot the number may be another program's
+running() { [ -f "$pid" ] && ps -o command= -p "$(cat "$pid")" 2>/dev/null | grep -q "$name.* server"; }
 
 if [ "$what" = stop ]; then
   if running; then kill "$(cat "$pid")" && echo "$name: stopped"; else echo "$name: not running"; fi

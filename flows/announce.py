@@ -14,8 +14,12 @@ EVENT = "dataset.updated"
 RESOURCE = "lavaflow.dataset"
 
 
-def announce(name: str) -> str:
+def announce(name: str, recipe: str) -> str:
     """Emit the event `dataset.updated` of the dataset `name` and wait until the server has it.
+
+    Args:
+        name: of the recipe.
+        recipe: path of its file, which the run that this starts is given.
 
     Returns:
         The event's id.
@@ -24,7 +28,7 @@ def announce(name: str) -> str:
         LavaflowError: no Prefect server answers.
     """
     with running_api():
-        event = Event(event=EVENT, resource={"prefect.resource.id": f"{RESOURCE}.{name}"})
+        event = Event(event=EVENT, resource={"prefect.resource.id": f"{RESOURCE}.{name}"}, payload={"recipe": recipe})
         asyncio.run(_send(event))
     return str(event.id)
 

@@ -15,7 +15,7 @@ from tasks.release.promote import Promotion
 
 
 @flow(name="promote", flow_run_name="{recipe}", persist_result=False)
-def promote(recipe: str = "params/digits.yaml", version: int | None = None) -> Promotion:
+def promote(recipe: str, version: int | None = None) -> Promotion:
     """Let a judged version serve, if every gate holds.
 
     Args:
@@ -30,7 +30,7 @@ def promote(recipe: str = "params/digits.yaml", version: int | None = None) -> P
 
 
 @flow(name="rollback", flow_run_name="{recipe}", persist_result=False)
-def rollback(recipe: str = "params/digits.yaml") -> Promotion:
+def rollback(recipe: str) -> Promotion:
     """Let the previous champion serve again, and bar the one it replaces.
 
     Raises:

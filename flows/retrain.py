@@ -20,9 +20,10 @@ from tasks.locks import exclusive
 from tasks.recipe import Recipe, load_recipe
 from tasks.refs import DatasetRef, EvalReport, Form, ModelRef
 from tasks.release.bundle import make_bundle
+from tasks.release.gates import check_holdout
 from tasks.release.promote import Judgement, Promotion
+from tasks.release.reachable import check_reachable
 from tasks.release.registry import Version
-from tasks.release.stage import champion_weights
 from tasks.store import RUNS
 from tasks.summary import Outcome, summary, verdict
 
@@ -43,19 +44,23 @@ def retrain(recipe: str = "params/digits.yaml", overrides: list[str] | None = No
     plan = load_recipe(Path(recipe), overrides)
     with exclusive(RUNS / f"retrain-{plan.name}.lock", f"{recipe} is being retrained by another run"):
         outcome = _retrain(plan, Path(recipe))
+        if not overrides:  # with them, this was not what dvc.yaml names
+            steps.lock(plan.name)
     shown = f"```\n{summary(outcome, plan, started)}\n```"
     create_markdown_artifact(shown, key="retraining", description=f"{recipe}: {verdict(outcome)}")
     return outcome
 
 
 def _retrain(plan: Recipe, file: Path) -> Outcome:
+    check_reachable(plan.tracking.uri)  # now, not when hours of training are over
     if plan.sample:
         note(plan.name, "sample", steps.sample())
     data = note(plan.name, "prepare", steps.prepare(plan))
+    check_holdout(plan, data)
     dvc = steps.version(data, plan.name, plan.version)
 
     base = base_ref(plan.model.base, plan.model.revision)
-    start = steps.start(plan)
+    start = steps.start(plan, data)
     trained = note(plan.name, "train", steps.train(plan, data, start))
     merged = note(plan.name, "merge", steps.merge(plan, trained, start))
 
@@ -67,7 +72,12 @@ def _retrain(plan: Recipe, file: Path) -> Outcome:
 
     made = forms(plan)
     bundle = make_bundle(
-        plan, weights=[weights[f] for f in made], reports=[reports[f] for f in made], data=data, trained=trained
+        plan,
+        weights=[weights[f] for f in made],
+        reports=[reports[f] for f in made],
+        data=data,
+        trained=trained,
+        start=start,
     )
     first = make_bundle(plan, weights=[base], reports=[reports["base"]])
     champion = steps.ensure_champion(plan, first)
@@ -89,9 +99,7 @@ def _retrain(plan: Recipe, file: Path) -> Outcome:
         promotion=promotion,
         judgement=promotion.judgement if promotion else judgement,
     )
-    outcome = outcome.model_copy(update={"report": str(steps.report(outcome, plan, candidate))})
-    steps.lock()
-    return outcome
+    return outcome.model_copy(update={"report": str(steps.report(outcome, plan, candidate))})
 
 
 def _evaluate(model: ModelRef, data: DatasetRef, plan: Recipe) -> EvalReport:
@@ -100,6 +108,6 @@ def _evaluate(model: ModelRef, data: DatasetRef, plan: Recipe) -> EvalReport:
 
 def _judge(plan: Recipe, candidate: Version, champion: Version, data: DatasetRef) -> Judgement:
     """Judge the candidate against what serves, both on today's questions."""
-    report = steps.evaluate(champion_weights(champion, plan), data, plan)
+    report = steps.evaluate(champion.bundle.served, data, plan)
     served = steps.smoke(plan, candidate, data)
     return steps.judge(plan, candidate, champion, report, served)

@@ -39,7 +39,7 @@ def prefect_api() -> Iterator[str]:
     Raises:
         LavaflowError: the configured server does not answer, or our own does not start.
     """
-    if os.environ.get("PREFECT_API_URL") or (MADE_UP.exists() and _answers(LOCAL)):
+    if os.environ.get("PREFECT_API_URL") or (_made_up() and _answers(LOCAL)):
         with running_api() as url:
             log.info("flows: shown by the Prefect server at %s", url.removesuffix("/api"))
             yield url
@@ -88,6 +88,15 @@ def _own_server() -> Iterator[str]:
                 raise LavaflowError(f"Prefect's server did not start; its last words are in {LOG}")
             time.sleep(0.1)
         yield url
+
+
+def _made_up() -> bool:
+    """Whether `make up` of this folder has left a server that still runs."""
+    try:
+        os.kill(int(MADE_UP.read_text()), 0)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _answers(url: str) -> bool:

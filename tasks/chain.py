@@ -9,13 +9,16 @@ Every property takes a finished result from the store where there is one, so ask
 
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tasks.hub import base_ref
 from tasks.quantize.job import Method
 from tasks.recipe import Recipe
 from tasks.refs import DatasetRef, EvalReport, Form, ModelRef, Ref
 from tasks.store import write_whole
+
+if TYPE_CHECKING:
+    from tasks.release.bundle import Bundle
 
 REFS = Path("refs")
 
@@ -42,23 +45,28 @@ class Chain:
 
     @cached_property
     def base(self) -> ModelRef:
-        """The model that training starts from."""
+        """The recipe's base model."""
         self._sample()
-        return start_model(self.recipe)
+        return base_ref(self.recipe.model.base, self.recipe.model.revision)
+
+    @cached_property
+    def start(self) -> ModelRef:
+        """The model that training starts from."""
+        return start_model(self.recipe, self.data)
 
     @cached_property
     def trained(self) -> ModelRef:
         """The training's adapter and components."""
         from tasks.train.stage import train
 
-        return note(self.recipe.name, "train", train(self.recipe, self.data, self.base))
+        return note(self.recipe.name, "train", train(self.recipe, self.data, self.start))
 
     @cached_property
     def merged(self) -> ModelRef:
         """Base and training as one plain model."""
         from tasks.train.stage import merge
 
-        return note(self.recipe.name, "merge", merge(self.recipe, self.trained, self.base))
+        return note(self.recipe.name, "merge", merge(self.recipe, self.trained, self.start))
 
     def weights(self, form: Form) -> ModelRef:
         """The model in one of its forms."""
@@ -97,15 +105,24 @@ def quantized(recipe: Recipe) -> list[Method]:
     return [method for method in methods if getattr(recipe.quantize, method) is not None]
 
 
-def start_model(recipe: Recipe) -> ModelRef:
-    """What `train.init` names: the base, the champion's merged weights, or a folder."""
-    if recipe.train.init == "base":
-        return base_ref(recipe.model.base, recipe.model.revision)
-    if recipe.train.init == "champion":
-        from tasks.release.stage import champion_model
+def start_model(recipe: Recipe, data: DatasetRef) -> ModelRef:
+    """What `train.init` names: the base, the champion's merged weights, or a folder.
 
-        return champion_model(recipe) or base_ref(recipe.model.base, recipe.model.revision)
-    return base_ref(recipe.train.init)
+    A champion that learned from this very data gives what it was made from: else the run that made it, given again,
+    would train it once more on the same rows, and so every night.
+    """
+    if recipe.train.init not in ("base", "champion"):
+        return base_ref(recipe.train.init)
+    if recipe.train.init == "champion":
+        from tasks.release.stage import champion
+
+        if version := champion(recipe):
+            return (version.bundle.start if _learned_from(version.bundle, data) else None) or version.bundle.full
+    return base_ref(recipe.model.base, recipe.model.revision)
+
+
+def _learned_from(bundle: "Bundle", data: DatasetRef) -> bool:
+    return bundle.data is not None and bundle.data.digest == data.digest
 
 
 def note(recipe: str, stage: str, ref: R) -> R:

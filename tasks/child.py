@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -61,10 +61,14 @@ def child(
     try:
         yield process
     finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(grace)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        _signal_all(process, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(grace)
+        _signal_all(process, signal.SIGKILL)  # also what outlives it: an engine's worker holds the card's memory
+        process.wait()
+
+
+def _signal_all(leader: subprocess.Popen[bytes], number: int) -> None:
+    """Signal a child and its children, which share a session of their own."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader.pid, number)

@@ -149,7 +149,8 @@ def _add_others(verbs: "argparse._SubParsersAction[Any]") -> None:
         "say that new data is here: starts the deployment `on-new-data`",
         "Emits the event dataset.updated on the Prefect server (`make up`, or $PREFECT_API_URL).",
     )
-    announce.add_argument("name", metavar="NAME", help="of the data set, such as the recipe's name")
+    announce.add_argument("recipe", metavar="RECIPE", type=Path, help="the recipe that is to be retrained on it")
+    announce.set_defaults(overrides=[])
     doctor = _add(
         verbs,
         "doctor",

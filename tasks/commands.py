@@ -37,6 +37,7 @@ def retrain(options: Namespace) -> int:
 def prepare(options: Namespace) -> int:
     """Prepare and version the data."""
     from tasks.chain import Chain
+    from tasks.dataset import Dataset
     from tasks.prepare.version import add_version
 
     recipe = _recipe(options)
@@ -45,6 +46,10 @@ def prepare(options: Namespace) -> int:
     rows = [(f"kept, {split}", count) for split, count in data.splits.items()]
     rows += [(f"quarantined, {reason}", count) for reason, count in data.reasons.items()]
     print(table([*rows, ("rows in", data.rows)]))
+    example = {item.reason: item for item in Dataset(data.folder).quarantined()}
+    if example:
+        print("\nof each reason, one:")
+        print(table([(reason, f"{item.source}:{item.line}", item.detail) for reason, item in example.items()]))
     print(table([("dataset", data.path), ("version", f"{version.file} ({version.md5})")]))
     return 0
 
@@ -141,14 +146,15 @@ def _try(recipe: Recipe, file: Path) -> int:
     row = next((row for row in data.rows("holdout") if row.images), None)
     if row is None:
         raise LavaflowError("the hold-out has no question with a picture to try")
-    question = row.messages[0].content.replace(IMAGE, "").strip()
-    with start_server(recipe, stage.champion_weights(champion, recipe)) as server:
+    asked = next(place for place, message in enumerate(row.messages) if message.role == "user")
+    question = row.messages[asked].content.replace(IMAGE, "").strip()
+    with start_server(recipe, champion.bundle.served) as server:
         answer = ask(server, question, data.image_bytes(row.images[0]))
         rows = [
             ("asked", question),
             ("picture", f"{row.images[0][:16]} ({row.source}:{row.line})"),
             ("answer", answer),
-            ("expected", row.messages[1].content),
+            ("expected", row.messages[asked + 1].content),
             ("served by", f"{server.base_url}, model {server.model}, version {champion.number}; stopped again"),
             ("start it", f"lavaflow serve {file}"),
         ]
@@ -184,7 +190,8 @@ def announce(options: Namespace) -> int:
     from flows.announce import EVENT
     from flows.announce import announce as emit
 
-    print(f"{EVENT} of {options.name}: event {emit(options.name)}")
+    recipe = _recipe(options)  # a wrong one is told here, not by the run in the night
+    print(f"{EVENT} of {recipe.name}: event {emit(recipe.name, str(options.recipe))}")
     return 0
 
 

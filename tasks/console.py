@@ -15,6 +15,8 @@ from typing import Any
 
 from tasks.errors import LavaflowError
 
+IN_THE_WAY = (NotADirectoryError, IsADirectoryError, FileExistsError, PermissionError)
+"""Errors of the user's files, not of ours."""
 OURS = ("tasks", "flows")
 """Loggers whose events are news."""
 NOISY = (
@@ -73,7 +75,8 @@ class OneLineErrors(logging.Filter):
         """False for a record of an error that is worded elsewhere."""
         error = record.exc_info[1] if record.exc_info else None
         said = record.getMessage()
-        return explain(error or Exception(said)) is None and LavaflowError.__name__ not in said
+        stopped = "interrupt signal" in said  # Ctrl-C gets a line of its own too
+        return not stopped and explain(error or Exception(said)) is None and LavaflowError.__name__ not in said
 
 
 def explain(error: BaseException) -> str | None:
@@ -88,6 +91,8 @@ def explain(error: BaseException) -> str | None:
             name = getattr(seen, "filename", None)
             where = f" ({name})" if name else ""
             return f"the disk is full{where}: free some space and run the same command again; finished stages are kept"
+        if isinstance(seen, IN_THE_WAY) and seen.filename:
+            return f"{seen.filename}: {seen.strerror}; put it right and run the same command again"
         seen = seen.__cause__ or seen.__context__
     if isinstance(error, KeyboardInterrupt):
         return "stopped; the same command goes on where it stopped"

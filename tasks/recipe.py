@@ -81,7 +81,8 @@ class Split(Section):
     validation: Fraction = 0.02
     """Share for the loss that ends stages on a plateau; never trained on either."""
     seed: int = 17
-    """Deals the groups; another value rotates the hold-out."""
+    """Deals the groups. Another value makes hold-out rows of rows that today's champion was trained on: change it only
+    where training starts from the base and the champion is judged anew."""
 
 
 class Prepare(Section):

@@ -2,8 +2,8 @@
 
     params/digits.yaml:31: train.stages.align.projecter: no such key; did you mean `projector`?
 
-Nothing else of lavaflow reads YAML. Merge keys, duplicate keys and tags are refused: what a file says must be seen
-in it.
+Nothing else of lavaflow reads YAML. Duplicate keys and aliases, and with them merge keys, are refused: what a file
+says must be seen in it.
 """
 
 import difflib
@@ -24,15 +24,19 @@ def read_recipe(path: Path, overrides: list[str], model: type[M]) -> M:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise LavaflowError(f"{path}: cannot read the recipe ({error}){_nearest_file(path)}") from None
+        raise LavaflowError(
+            f"{path}: cannot read the recipe ({error}){_nearest_file(path) if isinstance(error, OSError) else ''}"
+        ) from None
     try:
+        _refuse_aliases(text, path)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         lines: dict[Location, int] = {}
         if root is not None:
             _index(root, (), lines, path)
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise LavaflowError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        said = " ".join(str(error).replace('"<unicode string>"', str(path)).split())
+        raise LavaflowError(f"{path}: not valid YAML: {said}") from None
     if not isinstance(values, dict):
         raise LavaflowError(f"{path}: a recipe is a mapping of sections; see params/digits.yaml")
     if "name" in values:
@@ -46,11 +50,21 @@ def read_recipe(path: Path, overrides: list[str], model: type[M]) -> M:
         raise LavaflowError("\n".join(messages)) from None
 
 
+def _refuse_aliases(text: str, path: Path) -> None:
+    """`*name` says elsewhere what stands here, and ten lines of it can unfold to a thousand million values."""
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise LavaflowError(f"{path}:{line}: *{event.anchor}: aliases are not read; write the value out")
+
+
 def _index(node: yaml.Node, where: Location, lines: dict[Location, int], path: Path) -> None:
     """Note the line of every key, and refuse a key that stands twice in one mapping."""
     lines[where] = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise LavaflowError(f"{path}:{key.start_mark.line + 1}: a key must be a name")
             place = (*where, key.value)
             if place in lines:
                 line = key.start_mark.line + 1

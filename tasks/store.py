@@ -56,6 +56,8 @@ class Manifest(BaseModel):
     section: dict[str, Any]
     code: str
     ref: dict[str, Any]
+    files: dict[str, int]
+    """Bytes of each file, by relative name."""
     seconds: float
     finished: str
     """Local time, ISO 8601."""
@@ -103,24 +105,48 @@ def run_stage(
             section=values,
             code=code,
             ref=ref.model_dump(mode="json"),
+            files=_sizes(partial),
             seconds=round(time.monotonic() - started, 3),
             finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         )
         write_whole(partial / MANIFEST, manifest.model_dump_json(indent=2))
+        if folder.exists():  # what `find` could not use
+            shutil.rmtree(folder)
         partial.rename(folder)
         return ref
 
 
 def find(stage: Stage[R], folder: Path) -> R | None:
-    """The reference of a finished result in `folder`, or None if there is none."""
+    """The reference of a finished result in `folder`; None if there is none, or one that was damaged since."""
+    if not folder.exists():
+        return None
     manifest = read_manifest(folder)
-    return stage.ref.model_validate(manifest.ref) if manifest else None
+    wrong = "its manifest cannot be read" if manifest is None else _damage(folder, manifest.files)
+    if wrong or manifest is None:
+        log.warning("%s: %s is damaged (%s) and is made again", stage.name, folder, wrong)
+        return None
+    return stage.ref.model_validate(manifest.ref)
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of a result's files by relative name; those that `digest_tree` leaves out are left out."""
+    files = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
+    return {n: file.stat().st_size for n, file in sorted(files.items()) if not n.startswith(".") and n != MANIFEST}
+
+
+def _damage(folder: Path, files: Mapping[str, int]) -> str:
+    """What is wrong with a result's files, as far as names and sizes tell; empty if nothing is."""
+    found = _sizes(folder)
+    wrong = [name for name, size in files.items() if found.get(name) != size]
+    return f"{wrong[0]} is {'cut' if wrong[0] in found else 'gone'}" if wrong else ""
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest beside a finished result, or None."""
-    path = folder / MANIFEST
-    return Manifest.model_validate_json(path.read_bytes()) if path.exists() else None
+    """The manifest beside a finished result; None if it is not there or cannot be read."""
+    try:
+        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 def write_whole(path: Path, text: str) -> None:

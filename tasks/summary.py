@@ -8,6 +8,7 @@ from tasks.console import table
 from tasks.recipe import Recipe
 from tasks.refs import DatasetRef, EvalReport, Form, ModelRef, Ref
 from tasks.release.promote import Judgement, Promotion
+from tasks.release.reachable import shown
 from tasks.store import read_manifest
 
 
@@ -93,8 +94,12 @@ def _what_next(outcome: Outcome, recipe: Recipe) -> str:
     rows = [
         ("verdict", verdict(outcome)),
         ("report", str(Path(outcome.report).resolve())),
-        ("registry", f"{recipe.tracking.uri}, model {recipe.promote.model_name}, champion version {outcome.champion}"),
+        (
+            "registry",
+            f"{shown(recipe.tracking.uri)}, model {recipe.promote.model_name}, champion version {outcome.champion}",
+        ),
         ("serve it", f"lavaflow serve {outcome.recipe}    (http://{recipe.serve.host}:{recipe.serve.port}/v1)"),
-        ("go back", f"lavaflow rollback {outcome.recipe}"),
     ]
+    if outcome.promotion and outcome.promotion.previous is not None:
+        rows.append(("go back", f"lavaflow rollback {outcome.recipe}"))
     return table(rows)

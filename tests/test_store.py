@@ -88,6 +88,21 @@ def test_a_second_run_beside_the_first_is_told_so_and_a_killed_one_leaves_no_loc
     run_stage(STAGE, inputs={}, section={}, build=make([]))
 
 
+@pytest.mark.parametrize("damage", ["manifest", "gone", "cut"])
+def test_a_damaged_result_is_made_again(workspace, damage, caplog):
+    def build(folder):
+        (folder / "out.txt").write_text("whole")
+        return {}
+
+    ref = run_stage(STAGE, inputs={}, section={}, build=build)
+    out = ref.folder / "out.txt"
+    {"manifest": lambda: (ref.folder / "manifest.json").write_text("{"), "gone": out.unlink,
+     "cut": lambda: out.write_text("wh")}[damage]()  # fmt: skip
+    assert run_stage(STAGE, inputs={}, section={}, build=build) == ref
+    assert out.read_text() == "whole"
+    assert "is damaged" in caplog.text
+
+
 def test_comments_docstrings_and_formatting_do_not_make_results_stale(tmp_path, monkeypatch):
     monkeypatch.setattr("tasks.store.CODE", tmp_path)  # another folder of code, read for real
 

@@ -40,7 +40,10 @@ def read_predictions(benchmark: Benchmark, path: Path) -> list[Answer]:
     if not path.is_file():
         raise LavaflowError(f"{path}: no such file; expected JSON Lines of predictions")
     with path.open(encoding="utf-8") as lines:
-        return [_judge(benchmark, line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+        try:
+            return [_judge(benchmark, line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+        except UnicodeDecodeError as error:
+            raise LavaflowError(f"{path}: not UTF-8 text ({error})") from None
 
 
 def _judge(benchmark: Benchmark, line: str, place: str) -> Answer:

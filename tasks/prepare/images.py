@@ -15,6 +15,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tasks.prepare.records import Rejected
@@ -122,6 +123,8 @@ def _upright_rgb(opened: Image.Image, data: bytes) -> Picture:
     still = getattr(opened, "n_frames", 1) == 1
     as_is = opened.format in STORED_AS_IS and plain and still and not turned
     upright = ImageOps.exif_transpose(opened) if turned else opened
+    if upright.mode.startswith("I;16"):  # which Pillow would cut off at 255: white all over
+        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
     if upright.has_transparency_data:  # on white, as a page or a shop would show it
         paper = Image.new("RGBA", upright.size, "white")
         upright = Image.alpha_composite(paper, upright.convert("RGBA"))

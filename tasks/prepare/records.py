@@ -19,7 +19,7 @@ from typing import Any
 from tasks.dataset import IMAGE, SPLITS, Message
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
-TURN = re.compile(r"Question:(.*?)\nAnswer:(.*?)(?=\nQuestion:|\Z)", re.DOTALL)
+TURN = re.compile(r"Question:(.*?)\nAnswer:(.*?)(?=\nQuestion:|\Z)", re.DOTALL | re.IGNORECASE)
 INSTRUCTION = re.compile(r"(.+?):(?:\s+(.*)|)\Z", re.DOTALL)
 
 
@@ -96,8 +96,8 @@ def parse(line: Line) -> Record:
         image=image,
         messages=tuple(_with_image_first(_messages(row))),
         split=split,
-        group=_string(row, "group"),
-        kind=_string(row, "kind") or "other",
+        group=_name(row, "group"),
+        kind=_name(row, "kind") or "other",
     )
 
 
@@ -112,7 +112,7 @@ def _messages(row: dict[str, Any]) -> list[Message]:
 
 def _from_text(text: str) -> list[Message]:
     """Both `text` forms; several `Question:`/`Answer:` pairs make a conversation of several turns."""
-    if text.lstrip().startswith("Question:"):
+    if text.lstrip()[:9].lower() == "question:":
         pairs = TURN.findall(text)
         if not pairs:
             raise Rejected("answer_missing", "a `Question:` without a line `Answer:`")
@@ -161,6 +161,12 @@ def _string(row: dict[str, Any], key: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise Rejected("bad_row", f"`{key}` is a {type(value).__name__}, not a string")
     return None if value is None else _encodable(value)
+
+
+def _name(row: dict[str, Any], key: str) -> str | None:
+    """A string, or a whole number as one."""
+    value = row.get(key)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _string(row, key)
 
 
 def _encodable(text: str) -> str:

@@ -3,8 +3,9 @@
     places, verdicts = deal(candidates, copies, recipe.prepare.split)
 
 Rows that show near copies of a picture, or that name the same `group`, are one group. A row's own `split` is obeyed
-and carries its group along; a group where nobody says anything is dealt by a hash of its name and the seed, so the
-same group lands in the same split whatever else the data holds.
+and carries its group along; a group where nobody says anything is dealt by a hash of its name and the seed, and
+it is named by what came first in the sources: rows that are added behind do not move it. Only a new picture that is a
+near copy of two old groups makes one of them, in the older one's split.
 """
 
 import hashlib
@@ -26,14 +27,16 @@ class Place:
 
 
 class Union:
-    """Disjoint sets (union-find with path halving); a set's root is its smallest member."""
+    """Disjoint sets (union-find with path halving); a set's root is the member that was named first."""
 
     def __init__(self) -> None:
         self.parent: dict[str, str] = {}
+        self.order: dict[str, int] = {}
 
     def root(self, item: str) -> str:
-        """The smallest member of the item's set."""
+        """The first member of the item's set."""
         parent = self.parent
+        self.order.setdefault(item, len(self.order))
         parent.setdefault(item, item)
         while parent[item] != item:
             parent[item] = parent[parent[item]]
@@ -42,8 +45,8 @@ class Union:
 
     def join(self, one: str, other: str) -> None:
         """Make one set of the two items' sets."""
-        low, high = sorted((self.root(one), self.root(other)))
-        self.parent[high] = low
+        first, later = sorted((self.root(one), self.root(other)), key=self.order.__getitem__)
+        self.parent[later] = first
 
 
 def deal(candidates: Sequence[Candidate], copies: Copies, split: Split) -> tuple[list[Place], Verdicts]:
@@ -68,14 +71,14 @@ def deal(candidates: Sequence[Candidate], copies: Copies, split: Split) -> tuple
 
 
 def _groups(candidates: Sequence[Candidate], copies: Copies) -> list[str]:
-    """Each candidate's group: named by the smallest `group` that its rows name, else by a picture."""
+    """Each candidate's group, named by the first `group` or picture of it in the sources."""
     union = Union()
     sha_of: dict[int, str] = {}
     for candidate in candidates:
         sha, look = candidate.picture.sha, copies.look[candidate.picture.sha]
-        union.join(_by_picture(sha), _by_picture(sha_of.setdefault(look, sha)))
         if candidate.record.group is not None:
-            union.join(_by_picture(sha), f"group {candidate.record.group}")
+            union.join(f"group {candidate.record.group}", _by_picture(sha))
+        union.join(_by_picture(sha_of.setdefault(look, sha)), _by_picture(sha))
     for one, other in copies.pairs:
         if one in sha_of and other in sha_of:
             union.join(_by_picture(sha_of[one]), _by_picture(sha_of[other]))
@@ -83,7 +86,7 @@ def _groups(candidates: Sequence[Candidate], copies: Copies) -> list[str]:
 
 
 def _by_picture(sha: str) -> str:
-    return f"picture {sha[:16]}"  # sorts after "group ..."
+    return f"picture {sha[:16]}"
 
 
 def _dealt(group: str, split: Split) -> str:

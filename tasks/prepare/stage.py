@@ -78,11 +78,16 @@ def _benchmark_paths(recipe: Recipe) -> dict[str, Path]:
 def _counts(lines: int, result: Result) -> dict[str, Any]:
     reasons = dict(Counter(item.reason for item in result.quarantined).most_common())
     said = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-    log.info("prepare: %d rows in, %d kept, %d quarantined (%s)", lines, len(result.rows), sum(reasons.values()), said)
+    log.info(
+        "prepare: %d rows in, %d kept, %d quarantined%s",
+        *(lines, len(result.rows), sum(reasons.values()), f" ({said})" if said else ""),
+    )
     if len(result.rows) + len(result.quarantined) != lines:
         raise AssertionError(f"{lines} rows in, {len(result.rows)} kept, {len(result.quarantined)} quarantined")
     if not result.rows:
-        raise LavaflowError(f"prepare: not one of {lines} rows is fit for use: {said}; see prepare in tasks/recipe.py")
+        first = {item.reason: item for item in reversed(result.quarantined)}
+        shown = [f"{item.source}:{item.line}: {reason}: {item.detail}" for reason, item in first.items()]
+        raise LavaflowError("\n".join([f"prepare: not one of {lines} rows is fit for use: {said}", *shown[:5]]))
     splits = dict(sorted(Counter(row.split for row in result.rows).items()))
     return {"rows": lines, "splits": splits, "reasons": reasons}
 

@@ -2,7 +2,7 @@
 
     version = add_version(dataset, recipe.name, recipe.version)   # data/prepared/<name>/ and <name>.dvc
     version.text                                                  # what to commit, or to log with the run
-    commit_lock()                                                 # dvc.lock as if `dvc repro` had run the stages
+    commit_lock(recipe.name)                                      # dvc.lock as if `dvc repro` had run the stages
 
 The dataset in `runs/` stays where it is; the folder that DVC tracks holds hard links to it where the file system has
 them. Nothing here commits to git or reports usage (only DVC's own command line does the latter).
@@ -75,23 +75,34 @@ def add_version(dataset: DatasetRef, name: str, config: Version) -> DataVersion:
     return DataVersion(file=str(file), md5=md5, text=file.read_text(encoding="utf-8"), pushed=pushed)
 
 
-def commit_lock() -> bool:
-    """Bring dvc.lock up to date after the stages of dvc.yaml were run by other means.
+def commit_lock(recipe: str) -> bool:
+    """Bring dvc.lock up to date after a recipe's stages of dvc.yaml were run by other means.
+
+    What DVC cannot do is said in a warning: the run whose last act this is has been done.
+
+    Args:
+        recipe: its name; stages of other recipes are not touched.
 
     Returns:
-        True if the lock was written, False if it was up to date or there is no dvc.yaml.
-
-    Raises:
-        LavaflowError: DVC cannot do it.
+        True if the lock was written, False if it was up to date or there is nothing of the recipe in dvc.yaml.
     """
     if not Path("dvc.yaml").exists():
         return False
-    with _repo() as repo:
-        changed = repo.status()
-        stale = [stage.addressing for stage in repo.index.stages if stage.addressing in changed and _has_run(stage)]
-        for stage in stale:
-            repo.commit(stage, force=True)
-    return bool(stale)
+    try:
+        with _repo() as repo:
+            changed = repo.status()
+            stages = [stage for stage in repo.index.stages if stage.addressing in changed and _is_of(stage, recipe)]
+            stale = [stage.addressing for stage in stages if _has_run(stage)]
+            for stage in stale:
+                repo.commit(stage, force=True)
+        return bool(stale)
+    except LavaflowError as error:
+        log.warning("dvc.lock is not up to date (%s): `dvc commit` brings it there", error)
+        return False
+
+
+def _is_of(stage: Any, recipe: str) -> bool:
+    return any(f"refs/{recipe}/" in str(out) for out in stage.outs)
 
 
 def _tracked(repo: Any, target: Path) -> bool:

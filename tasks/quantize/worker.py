@@ -83,7 +83,7 @@ def work(job: Job, progress: Progress) -> None:
 
     progress.start("checking")
     size = measure(out, job.group_size)
-    checked = inputs.take(unseen(data, rows), CHECKED)
+    checked = inputs.take(unseen(data, rows), CHECKED) or rows
     agreement = verify(out, merged, checked, data, dtype=job.dtype, device=device)
     report = Report(
         method=job.method,

@@ -55,6 +55,8 @@ class Bundle(BaseModel):
     """What each form answered."""
     data: DatasetRef | None = None
     """What it learned from; None for a base model."""
+    start: ModelRef | None = None
+    """What its training started from; None for a base model."""
     plan: list[str] = []
     """Names of the training stages that were asked for."""
     endings: list[Ending] = []
@@ -75,6 +77,21 @@ class Bundle(BaseModel):
         weights = {form: ref.digest for form, ref in self.weights.items()}
         reports = {form: ref.digest for form, ref in self.reports.items()}
         return digest_json([weights, reports, self.data.digest if self.data else None, self.serve_weights])
+
+    @property
+    def served(self) -> ModelRef:
+        """The weights that serve: of the form that was judged, whatever the recipe says by now."""
+        return self.weights[self.form(self.serve_weights)]
+
+    @property
+    def full(self) -> ModelRef:
+        """The weights in 16 or 32 bits, to go on training from."""
+        return self.weights[self.form("merged")]
+
+    @property
+    def is_here(self) -> bool:
+        """Whether every form and every report lies where this says."""
+        return all(ref.folder.exists() for ref in (*self.weights.values(), *self.reports.values()))
 
     def form(self, wanted: Form) -> Form:
         """The form to serve: the wanted one, or `base` where nothing else was made.
@@ -107,6 +124,7 @@ def make_bundle(
     reports: Sequence[EvalReport],
     data: DatasetRef | None = None,
     trained: ModelRef | None = None,
+    start: ModelRef | None = None,
 ) -> Bundle:
     """Bundle what a run made.
 
@@ -116,6 +134,7 @@ def make_bundle(
         reports: of those weights.
         data: the dataset that was trained on.
         trained: the training's folder, which says how its stages ended; it joins the weights.
+        start: what the training started from.
 
     Raises:
         LavaflowError: a report is of other weights, or the served form has no report.
@@ -135,6 +154,7 @@ def make_bundle(
         weights=by_form,
         reports=answered,
         data=data,
+        start=start,
         plan=[stage.name for stage in recipe.train.stages] if trained else [],
         endings=[Ending.model_validate(ending) for ending in endings],
         serve_weights=recipe.serve.weights,

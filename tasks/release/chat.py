@@ -8,22 +8,18 @@ client's that nobody finds. Temperature defaults to 0, so an answer is the one t
 
 import base64
 import binascii
-import io
 import re
-import warnings
 from typing import Annotated, Any, Literal
 
-from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from tasks.dataset import IMAGE
+from tasks.prepare.images import decode
+from tasks.prepare.records import Rejected
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-"""Decoders that a stranger's picture may reach."""
 MAX_IMAGES = 16
 MAX_CHARACTERS = 100_000
 """Of all text in a request; far more than a LLaVA's context holds."""
-Image.init()  # else Pillow does not know all of these by name
 _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
 
 
@@ -137,12 +133,17 @@ def _check_content(messages: list[_Message], max_pixels: int) -> None:
     pictures = [url for message in messages for url in message.pictures]
     if len(pictures) > MAX_IMAGES:
         raise Refused(400, f"{len(pictures)} pictures; at most {MAX_IMAGES} a request", param="messages")
-    for url in pictures:
-        _check_picture(url, max_pixels)
+    for message in messages:
+        for part in message.content:
+            if not isinstance(part, str) and part.type == "image_url":
+                part.image_url.url = _as_trained(part.image_url.url, max_pixels)
 
 
-def _check_picture(url: str, max_pixels: int) -> None:
-    """Only a picture that came with the request: an address would let clients make this machine fetch it (SSRF)."""
+def _as_trained(url: str, max_pixels: int) -> str:
+    """The picture as `prepare` stores it: upright, transparency on white; an engine would see what is below it.
+
+    Only a picture that came with the request: an address would let clients make this machine fetch it (SSRF).
+    """
     start = _DATA_URI.match(url)
     if not start:
         shown = url[:40] + ("..." if len(url) > 40 else "")
@@ -157,18 +158,7 @@ def _check_picture(url: str, max_pixels: int) -> None:
     except binascii.Error as error:
         raise Refused(400, f"a picture is not base64: {error}", param="messages", code="image_url") from None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged metadata; the bound on pixels is ours
-            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-                width, height = picture.size
-                if width * height > max_pixels:
-                    message = f"a picture has {width}x{height} pixels; at most {max_pixels:,}"
-                    raise Refused(400, message, param="messages", code="image_url")
-                picture.load()  # to its end: half a file is no picture
-    except Refused:
-        raise
-    except UnidentifiedImageError:
-        raise Refused(400, f"a picture is none of {', '.join(FORMATS)}", param="messages", code="image_url") from None
-    except Exception as error:  # a decoder fed with garbage may raise anything
-        message = f"a picture is damaged: {type(error).__name__}"
-        raise Refused(400, message, param="messages", code="image_url") from None
+        stored = decode(data, "a picture", max_pixels).data
+    except Rejected as verdict:
+        raise Refused(400, verdict.detail, param="messages", code="image_url") from None
+    return url if stored == data else f"data:image/png;base64,{base64.b64encode(stored).decode()}"

@@ -94,8 +94,9 @@ def make_app(engine: Engine, guard: Guard, *, log_requests: bool = False) -> Sta
 
     def guarded(handle: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         async def check(request: Request) -> Response:
-            given = request.headers.get("authorization", "")
-            if not hmac.compare_digest(given.encode(), f"Bearer {guard.key}".encode()):  # in constant time
+            scheme, _, given = request.headers.get("authorization", "").partition(" ")
+            right = hmac.compare_digest(given.strip().encode(), guard.key.encode())  # in constant time
+            if scheme.lower() != "bearer" or not right:
                 raise Refused(401, "wrong or missing API key; send it as `Authorization: Bearer <key>`")
             return await handle(request)
 

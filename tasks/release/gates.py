@@ -1,6 +1,6 @@
 """The gates: what a candidate must show to replace the champion, each with what was measured and what was needed.
 
-    table = judge(bundle, champion_report, recipe.promote.gates, "gptq", smoke, barred=None)
+    table = judge(bundle, champion_report, recipe.promote.gates, smoke, barred=None)
     table.holds, table.text()
 
 Pure: nothing is moved, no registry is asked. Every gate is scored on the weights that will be served. "Better by a
@@ -8,12 +8,15 @@ point" would promote almost half of all equal models, so the hold-out is decided
 level, and a benchmark is worse only if the lower end of its paired interval says so.
 """
 
+import math
+
 from pydantic import BaseModel, ConfigDict
 
 from tasks.console import table
+from tasks.errors import LavaflowError
 from tasks.evaluate.compare import Paired, compare
-from tasks.recipe import Gates
-from tasks.refs import EvalReport, Form, Score
+from tasks.recipe import Gates, Recipe
+from tasks.refs import DatasetRef, EvalReport, Form, Score
 from tasks.release.bundle import HOLDOUT, Bundle
 from tasks.release.smoke import SmokeResult
 
@@ -59,11 +62,25 @@ class GateTable(BaseModel):
         return table(rows, ("", "gate", "measured", "needed"))
 
 
+def check_holdout(recipe: Recipe, data: DatasetRef) -> None:
+    """Whether a candidate could pass at all, before it is trained.
+
+    Raises:
+        LavaflowError: the hold-out has so few questions that even a win on all of them would prove nothing.
+    """
+    level, found = recipe.promote.gates.level, data.splits.get("holdout", 0)
+    least = math.ceil(-math.log2(level))  # the sign test's p of n wins and no loss is 2**-n
+    if found < least:
+        raise LavaflowError(
+            f"the hold-out has {found} questions; with fewer than {least} no model can be shown to be better at "
+            f"level {level:g}: raise prepare.split.holdout, or bring more data"
+        )
+
+
 def judge(
     candidate: Bundle,
     champion: EvalReport,
     gates: Gates,
-    weights: Form,
     smoke: SmokeResult | None,
     barred: str | None = None,
 ) -> GateTable:
@@ -73,13 +90,13 @@ def judge(
         candidate: the new version.
         champion: what the serving version's served weights answered to the same questions.
         gates: the recipe's.
-        weights: the form that will be served.
         smoke: what came of asking it in the serving engine; None if it was not tried.
         barred: why the version may not be promoted, if it may not.
 
     Raises:
         LavaflowError: the two were asked different questions, or the candidate's served form was not evaluated.
     """
+    weights = candidate.serve_weights
     report = candidate.report(weights)
     holdout = compare(report, champion, HOLDOUT, level=gates.level)
     rows, paired = [_better(holdout, gates)], [holdout]

@@ -85,7 +85,7 @@ def judge_version(
     """Judge a candidate against the champion and record the table on its version."""
     # its own tags may be older than a rollback
     barred = registry.version(candidate.number).barred
-    table = judge(candidate.bundle, champion_report, recipe.promote.gates, recipe.serve.weights, smoke, barred)
+    table = judge(candidate.bundle, champion_report, recipe.promote.gates, smoke, barred)
     known = _judgement(candidate)
     looks = known.looks if known else registry.judged_on(candidate.bundle.holdout) + 1
     judgement = Judgement(
@@ -123,6 +123,7 @@ def promote(registry: Registry, recipe: Recipe, number: int | None = None) -> Pr
             return _stays("unchanged", number, champion, previous, judgement)
         if judgement is None:
             raise LavaflowError(f"{registry.name} version {number} was not judged: run `lavaflow retrain`, which does")
+        _check_served(registry, recipe, version, judgement)
         if judgement.champion != champion:
             raise LavaflowError(
                 f"{registry.name} version {number} was judged against version {judgement.champion}, but version "
@@ -153,6 +154,7 @@ def rollback(registry: Registry) -> Promotion:
         if PREVIOUS not in aliases or CHAMPION not in aliases:
             serving = f"version {aliases[CHAMPION]} serves on" if CHAMPION in aliases else "nothing serves"
             raise LavaflowError(f"{registry.name} has no previous champion to go back to; {serving}")
+        _check_here(registry, registry.version(aliases[PREVIOUS]))
         move = _Move(
             kind="rollback",
             version=aliases[CHAMPION],
@@ -187,6 +189,25 @@ def ensure_champion(registry: Registry, base: Version) -> Version:
     champion = registry.holder(CHAMPION)
     assert champion is not None  # noqa: S101 (just seen, and only promotion and rollback move it)
     return champion
+
+
+def _check_served(registry: Registry, recipe: Recipe, version: Version, judgement: Judgement) -> None:
+    """What was judged is what would serve, and it is still there."""
+    bundle, tried = version.bundle, judgement.smoke.engine if judgement.smoke else recipe.serve.engine
+    if (bundle.serve_weights, tried) != (recipe.serve.weights, recipe.serve.engine):
+        raise LavaflowError(
+            f"{registry.name} version {version.number} was judged with its {bundle.serve_weights} weights in {tried}; "
+            f"the recipe now serves {recipe.serve.weights} in {recipe.serve.engine}: run `lavaflow retrain`"
+        )
+    _check_here(registry, version)
+
+
+def _check_here(registry: Registry, version: Version) -> None:
+    if not version.bundle.served.folder.exists():
+        raise LavaflowError(
+            f"{registry.name} version {version.number} cannot serve, its weights are gone from "
+            f"{version.bundle.served.path}: put them back, or make them with `lavaflow retrain`"
+        )
 
 
 @contextmanager

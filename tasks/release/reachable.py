@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tasks.errors import LavaflowError
+from tasks.recipe import Recipe
 
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 REACH_SECONDS = 5.0
@@ -19,6 +20,12 @@ def shown(uri: str) -> str:
     """A URI without its user and password."""
     parts = urlsplit(uri)
     return uri.replace(f"{parts.netloc.rpartition('@')[0]}@", "", 1) if "@" in parts.netloc else uri
+
+
+def without_secrets(recipe: Recipe) -> Recipe:
+    """The recipe as it may be printed, kept and shown: its tracking URI without user and password."""
+    tracking = recipe.tracking.model_copy(update={"uri": shown(recipe.tracking.uri)})
+    return recipe.model_copy(update={"tracking": tracking})
 
 
 def check_reachable(uri: str) -> None:
@@ -48,7 +55,8 @@ def check_reachable(uri: str) -> None:
 
 def _check_sqlite(file: Path, uri: str) -> None:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.parent.is_dir():
+            raise LavaflowError(f"tracking.uri {uri}: there is no folder {file.parent}; make it, or name another file")
         if file.exists() and file.stat().st_size:
             with file.open("rb") as opened:
                 if opened.read(16) != b"SQLite format 3\0":

@@ -76,8 +76,11 @@ def _worded(method: Callable[Concatenate["Registry", P], R]) -> Callable[Concate
         except (LavaflowError, TypeError, AttributeError, AssertionError):
             raise
         except Exception as error:
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise LavaflowError(f"tracking.uri {shown(self.tracking.uri)}: {method.__name__}: {reason}") from error
+            uri, said = shown(self.tracking.uri), " ".join(str(error).split())
+            # MLflow quotes the address it asked, with its password, and the paths below it
+            secret = self.tracking.uri.removesuffix(uri.partition("://")[2])
+            reason = said.replace(secret, uri.partition("://")[0] + "://")[:300] or type(error).__name__
+            raise LavaflowError(f"tracking.uri {uri}: {method.__name__}: {reason}") from None
 
     return call
 
@@ -112,7 +115,7 @@ class Registry:
             files: files or folders that the run keeps a copy of.
         """
         if known := self.find(bundle.digest):
-            return known
+            return known if known.bundle.is_here else self._moved(known, bundle)
         if not self._models():
             self.client.create_registered_model(self.name)
         experiment = self._experiment()
@@ -208,6 +211,11 @@ class Registry:
         """Keep a copy of a file, such as the report, in the version's run."""
         self.client.log_artifact(version.run, str(file))
 
+    def _moved(self, known: Version, bundle: Bundle) -> Version:
+        """The same results, made again elsewhere: the version learns where they lie now."""
+        self._log_bundle(known.run, bundle)
+        return known.model_copy(update={"bundle": bundle})
+
     def _models(self) -> list[Any]:
         return list(self.client.search_registered_models(f"name='{self.name}'", max_results=1))
 
@@ -261,7 +269,10 @@ class Registry:
                 self.client.log_text(run, file.read_text(encoding="utf-8"), f"{file.name}.txt")
             else:
                 self.client.log_artifact(run, str(file))
-        with tempfile.TemporaryDirectory() as folder:  # last: a version's source is whole
+        self._log_bundle(run, bundle)  # last: a version's source is whole
+
+    def _log_bundle(self, run: str, bundle: Bundle) -> None:
+        with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "bundle.json"
             path.write_text(bundle.model_dump_json(indent=1))
             self.client.log_artifact(run, str(path), SOURCE)

@@ -64,15 +64,24 @@ def serve(recipe: Recipe) -> None:
     champion = Registry(recipe.tracking, recipe.promote.model_name).holder("champion")
     if champion is None:
         raise LavaflowError(f"{recipe.promote.model_name} has no champion yet: run `lavaflow retrain` first")
-    weights = champion.bundle.weights[champion.bundle.form(recipe.serve.weights)]
-    stop = threading.Event()
+    weights = champion.bundle.served
+    if champion.bundle.serve_weights != recipe.serve.weights:
+        log.warning(
+            "serve.weights is %s now, but version %d was judged with its %s weights, which serve: "
+            "`lavaflow retrain` judges the others",
+            *(recipe.serve.weights, champion.number, weights.form),
+        )
+    stop, started = threading.Event(), False
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         stop.set()
+        if not started:  # the engine loads for minutes, and asks nobody meanwhile
+            raise KeyboardInterrupt
 
     earlier = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with start_server(recipe, weights, log_requests=True) as server:
+            started = True
             log.info("version %d (%s) serves as %s", champion.number, weights.form, server.model)
             log.info("%s, key in %s; Ctrl-C ends it", server.base_url, server.key_place)
             while not stop.wait(0.5):
@@ -143,9 +152,14 @@ def api_key(model: str) -> tuple[str, str]:
         return given, f"${KEY_VARIABLE}"
     file = FOLDER / f"{model}.key"
     file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as opened:
             opened.write(f"lf-{secrets.token_urlsafe(32)}\n")
+        try:
+            os.link(new, file)  # whole or not at all, and never over another's
+        finally:
+            new.unlink()
     except FileExistsError:
         file.chmod(0o600)
     key = file.read_text().strip()

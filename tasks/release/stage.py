@@ -3,7 +3,7 @@
     champion = ensure_champion(recipe, base_bundle)
     candidate = register(recipe, bundle, files=[...])
     result = smoke(recipe, candidate, data)
-    judge(recipe, candidate, champion, evaluate(champion_weights(champion, recipe), data, recipe), result)
+    judge(recipe, candidate, champion, evaluate(champion.bundle.served, data, recipe), result)
     promotion = promote(recipe, candidate.number)
     rollback(recipe)
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from tasks.dataset import Dataset
 from tasks.locks import exclusive
 from tasks.recipe import Recipe
-from tasks.refs import DatasetRef, EvalReport, ModelRef
+from tasks.refs import DatasetRef, EvalReport
 from tasks.release import promote as moves
 from tasks.release.bundle import Bundle
 from tasks.release.promote import Judgement, Promotion
@@ -29,6 +29,8 @@ from tasks.store import RUNS, digest_json
 log = logging.getLogger(__name__)
 
 SMOKE = "smoke"
+LARGEST_PICTURE_MB = 512
+"""A request's bound in the smoke test: a file of 256 MB, the most that `prepare` reads, is a third longer in base64."""
 QUESTIONS = 100
 """Hold-out questions that the served model is asked."""
 
@@ -60,20 +62,9 @@ def champion(recipe: Recipe) -> Version | None:
     return _registry(recipe).holder(moves.CHAMPION)
 
 
-def champion_model(recipe: Recipe) -> ModelRef | None:
-    """The serving version's 16-bit weights, to go on training from; None if nothing serves yet."""
-    version = champion(recipe)
-    return version.bundle.weights[version.bundle.form("merged")] if version else None
-
-
-def champion_weights(version: Version, recipe: Recipe) -> ModelRef:
-    """The weights of a version that are served, and compared at the gates."""
-    return version.bundle.weights[version.bundle.form(recipe.serve.weights)]
-
-
 def smoke(recipe: Recipe, version: Version, data: DatasetRef, *, count: int = QUESTIONS) -> SmokeResult:
     """Load the version in its serving engine and ask it; the result is kept on the version and not asked for again."""
-    weights, report = champion_weights(version, recipe), version.bundle.report(recipe.serve.weights)
+    weights, report = version.bundle.served, version.bundle.report(version.bundle.serve_weights)
     key = digest_json([recipe.serve.engine, weights.digest, report.digest, count])
     tags = _registry(recipe).version(version.number).tags
     if tags.get(f"{SMOKE}.key") == key:
@@ -81,8 +72,13 @@ def smoke(recipe: Recipe, version: Version, data: DatasetRef, *, count: int = QU
         return SmokeResult.model_validate_json(tags[SMOKE])
     log_file = FOLDER / f"{recipe.promote.model_name}-smoke.log"
     tokens = recipe.evaluate.max_new_tokens
-    # a bound for clients that is lower than the evaluation's would cut the answers that are compared
-    bound = recipe.serve.model_copy(update={"max_new_tokens": max(tokens, recipe.serve.max_new_tokens)})
+    # bounds for clients that are lower than the evaluation's would cut or refuse the answers that are compared
+    bound = recipe.serve.model_copy(
+        update={
+            "max_new_tokens": max(tokens, recipe.serve.max_new_tokens),
+            "max_body_mb": max(LARGEST_PICTURE_MB, recipe.serve.max_body_mb),
+        }
+    )
     with start_server(recipe.model_copy(update={"serve": bound}), weights, port=0, log_file=log_file) as server:
         result = ask_holdout(server, report, Dataset(data.folder), count=count, max_tokens=tokens)
     if result.asked == result.answered:  # else the next run tries again

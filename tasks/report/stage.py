@@ -4,8 +4,10 @@ path = write_report(outcome, recipe, version)        # runs/report/<recipe>-v<ve
 """
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tasks.recipe import Recipe
+from tasks.release.reachable import shown, without_secrets
 from tasks.release.registry import Version
 from tasks.release.stage import attach
 from tasks.report.inputs import Outcome as Verdict
@@ -20,13 +22,12 @@ def write_report(outcome: Outcome, recipe: Recipe, version: Version) -> Path:
 
     path = RUNS / "report" / f"{recipe.name}-v{outcome.version}.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}")
-    build_report(_inputs(outcome, recipe, version), new)
-    if path.exists() and digest_file(path) == digest_file(new):
-        new.unlink()
-        return path
-    new.replace(path)
-    attach(recipe, version, path)
+    with TemporaryDirectory(dir=path.parent, prefix=".new") as folder:
+        new = Path(folder) / path.name
+        build_report(_inputs(outcome, recipe, version), new)
+        if not path.exists() or digest_file(path) != digest_file(new):
+            attach(recipe, version, new)  # first: a kill in between makes the next run do both again
+            new.replace(path)
     return path
 
 
@@ -38,9 +39,11 @@ def _inputs(outcome: Outcome, recipe: Recipe, version: Version) -> ReportInputs:
     done = outcome.promotion.outcome if outcome.promotion else "waiting"
     state = "promoted" if done in ("promoted", "unchanged") else "waiting" if done == "waiting" else "not promoted"
     return ReportInputs(
-        recipe=recipe,
+        recipe=without_secrets(recipe),
         recipe_path=outcome.recipe,
-        recipe_text=Path(outcome.recipe).read_text(encoding="utf-8"),
+        recipe_text=Path(outcome.recipe)
+        .read_text(encoding="utf-8")
+        .replace(recipe.tracking.uri, shown(recipe.tracking.uri)),
         data=outcome.data,
         trained=outcome.trained,
         weights=outcome.weights,

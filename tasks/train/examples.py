@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedConfig, ProcessorMixin
 
-from tasks.dataset import Row
+from tasks.dataset import IMAGE, Row
 from tasks.errors import LavaflowError
 from tasks.prompts import render
 
@@ -71,6 +71,8 @@ class ExampleMaker:
         self.processor = processor
         self.tokenizer = processor.tokenizer
         self.image_id: int = config.image_token_id
+        self.image_token = IMAGE
+        self.control = [token for token in self.tokenizer.all_special_tokens if token != IMAGE]
         self.tokens_an_image = image_tokens(config)
 
     def __call__(self, row: Row) -> Example:
@@ -98,6 +100,11 @@ class ExampleMaker:
         if ids.count(self.image_id) != self.tokens_an_image * len(row.images):
             raise LavaflowError(f"row {row.id} ({row.source}:{row.line}): its image markers and images do not match")
         return Example(row.id, tuple(ids), tuple(labels), tuple(row.images))
+
+    def control_token(self, row: Row) -> str | None:
+        """A special token that stands in a row's text, where it would be read as the template's own."""
+        texts = [message.content.replace(self.image_token, "") for message in row.messages]
+        return next((token for token in self.control if any(token in text for text in texts)), None)
 
     def _start(self, text: str) -> list[int]:
         """The begin token, where the tokenizer sets one and the template has not."""

@@ -24,6 +24,9 @@ from tasks.train.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
+MOST_LEFT_OUT = 0.1
+"""Share of a split's rows that may be unfit for training: more, and it is the recipe that does not fit the data."""
+
 
 def run_training(
     recipe: Recipe,
@@ -35,8 +38,8 @@ def run_training(
     """Train into `folder`, going on from a checkpoint that lies there.
 
     Raises:
-        LavaflowError: nothing to train on, a sample over max_length, a plan that does not fit the model, a loss that
-            is no number.
+        LavaflowError: nothing to train on, many samples over max_length, a plan that does not fit the model, a loss
+            that is no number.
     """
     keep_freed_memory()
     data = Dataset(data_folder)
@@ -48,6 +51,13 @@ def run_training(
     validation = _examples(make, data.rows("validation"), recipe.train.max_length, "validation")
     if not examples:
         raise LavaflowError(f"{data_folder}: no rows to train on; see its card.json for what was dropped and why")
+
+    for stage in recipe.train.stages:
+        if not validation and stage.until.plateau and stage.until.plateau.metric == "eval_loss":
+            raise LavaflowError(
+                f"train.stages.{stage.name}.until.plateau looks at eval_loss, but the data has no validation rows; "
+                "raise prepare.split.validation, or look at `metric: loss`"
+            )
 
     torch.manual_seed(recipe.train.seed)  # the adapter's first weights are drawn here
     parts = find_components(model)
@@ -92,12 +102,26 @@ def load_for_training(recipe: Recipe, base: ModelRef, device: torch.device) -> P
 
 
 def _examples(make: ExampleMaker, rows: Sequence[Row], max_length: int, split: str) -> list[Example]:
-    examples = [make(row) for row in tqdm(rows, desc=f"tokenize {split}", unit="row", disable=len(rows) < 1000)]
-    too_long = [(len(e.ids), row) for e, row in zip(examples, rows, strict=True) if len(e.ids) > max_length]
-    if too_long:
-        length, row = max(too_long, key=lambda item: item[0])
-        raise LavaflowError(
-            f"{len(too_long)} {split} rows are longer than train.max_length {max_length}; the longest, "
-            f"{row.source}:{row.line}, has {length} tokens: raise train.max_length or drop the rows"
-        )
+    """The rows that can be trained on; what is left out is said, and more than `MOST_LEFT_OUT` is an error."""
+    examples, too_long, control = [], [], []
+    for row in tqdm(rows, desc=f"tokenize {split}", unit="row", disable=len(rows) < 1000):
+        if make.control_token(row):
+            control.append((0, row))
+            continue
+        example = make(row)
+        if len(example.ids) > max_length:
+            too_long.append((len(example.ids), row))
+        else:
+            examples.append(example)
+    for left_out, why in (
+        (too_long, f"longer than train.max_length {max_length}"),
+        (control, "with control tokens of the model, such as its end of turn, in the text"),
+    ):
+        if left_out:
+            length, row = max(left_out, key=lambda item: item[0])
+            said = f"{len(left_out)} of {len(rows)} {split} rows are {why}; such as {row.source}:{row.line}"
+            said += f" with {length} tokens" if length else ""
+            if len(left_out) > MOST_LEFT_OUT * len(rows):
+                raise LavaflowError(f"{said}: raise train.max_length or drop the rows")
+            log.warning("train: %s: left out", said)
     return examples

@@ -10,7 +10,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from flow_data import ROOT, lavaflow
+import yaml
+from flow_data import RECIPE, ROOT, lavaflow
 
 from tasks.child import child
 
@@ -85,7 +86,7 @@ def test_only_an_announcement_starts_the_run_on_new_data(orchestra, retrained):
     before = {run["id"] for run in flow_runs(environment)}
     os.environ["PREFECT_API_URL"] = environment["PREFECT_API_URL"]
     try:
-        lavaflow(retrained[0], "data", "announce", "tiny")
+        lavaflow(retrained[0], "data", "announce", "tiny.yaml")
     finally:
         del os.environ["PREFECT_API_URL"]
     for _ in range(300):
@@ -94,15 +95,16 @@ def test_only_an_announcement_starts_the_run_on_new_data(orchestra, retrained):
             break
         time.sleep(0.1)
     (run,) = new
-    assert run["parameters"]["recipe"] == "params/digits.yaml"
+    assert run["parameters"]["recipe"] == "tiny.yaml"
     time.sleep(2)
     assert len([run for run in flow_runs(environment) if run["id"] not in before]) == 1
 
 
 def test_an_announcement_without_a_server_is_one_line(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(RECIPE))
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{free_port()}/api"
     try:
-        done = lavaflow(tmp_path, "data", "announce", "tiny", check=False)
+        done = lavaflow(tmp_path, "data", "announce", "tiny.yaml", check=False)
     finally:
         del os.environ["PREFECT_API_URL"]
     assert done.returncode == 2

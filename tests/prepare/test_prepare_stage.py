@@ -196,7 +196,7 @@ def test_data_that_cannot_be_used_is_one_clear_line(shop: Path, change: Any, wor
     change(shop)
     with pytest.raises(LavaflowError, match=words) as caught:
         prepare(recipe())
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).count("\n") <= 2, "a line, and one for each reason that dropped every row"
 
 
 @pytest.mark.parametrize(

@@ -166,38 +166,52 @@ def test_another_dvc_process_is_one_clear_line(remote: Path):
 PIPELINE = """\
 stages:
   one:
-    cmd: cp in.txt out.txt
+    cmd: cp in.txt refs/shop/one.json
     deps: [in.txt]
-    outs: [out.txt: {cache: false}]
+    outs: [refs/shop/one.json: {cache: false}]
   two:
-    cmd: cp out.txt last.txt
-    deps: [out.txt]
-    outs: [last.txt]
+    cmd: cp refs/shop/one.json refs/shop/two.json
+    deps: [refs/shop/one.json]
+    outs: [refs/shop/two.json: {cache: false}]
 """
 
 
-def test_the_lock_says_that_what_was_run_by_other_means_is_done(remote: Path):
+@pytest.fixture
+def pipeline(remote: Path) -> None:
     Path("dvc.yaml").write_text(PIPELINE)
-    for name in ("in.txt", "out.txt", "last.txt"):
+    Path("refs/shop").mkdir(parents=True)
+    for name in ("in.txt", "refs/shop/one.json"):
         Path(name).write_text("x")
-    assert commit_lock()
+
+
+def test_the_lock_says_that_what_was_run_by_other_means_is_done(pipeline: None):
+    Path("refs/shop/two.json").write_text("x")
+    assert commit_lock("shop")
     assert "Data and pipelines are up to date" in dvc("status")
     assert "didn't change" in dvc("repro")
     before = snapshot()
-    assert not commit_lock()
+    assert not commit_lock("shop")
     assert snapshot() == before
 
 
-def test_stages_that_have_not_run_are_left_for_dvc_to_run(remote: Path):
-    Path("dvc.yaml").write_text(PIPELINE)
-    Path("in.txt").write_text("x")
-    Path("out.txt").write_text("x")
-    assert commit_lock()
-    assert "one" not in dvc("status")
+def test_stages_that_have_not_run_are_left_for_dvc_to_run(pipeline: None):
+    assert commit_lock("shop")
+    assert "one:" not in dvc("status")
     dvc("repro")
-    assert Path("last.txt").read_text() == "x"
+    assert Path("refs/shop/two.json").read_text() == "x"
+
+
+def test_a_run_of_another_recipe_leaves_the_lock_alone(pipeline: None):
+    assert not commit_lock("digits")
+    assert not Path("dvc.lock").exists()
+
+
+def test_what_dvc_cannot_do_is_a_warning_for_the_run_is_done(pipeline: None, caplog: pytest.LogCaptureFixture):
+    Path("dvc.yaml").write_text("stages: [")
+    assert not commit_lock("shop")
+    assert "dvc.lock is not up to date" in caplog.text
 
 
 def test_without_a_pipeline_there_is_no_lock(workspace: Path):
-    assert not commit_lock()
+    assert not commit_lock("shop")
     assert not Path(".dvc").exists()

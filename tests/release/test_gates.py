@@ -16,7 +16,7 @@ SMOKE = SmokeResult(engine="transformers", asked=100, answered=100, same=100, di
 
 def table(candidate: Bundle, champion: EvalReport, **changed: object) -> GateTable:
     arguments: dict[str, object] = {"smoke": SMOKE} | changed
-    return judge(candidate, champion, recipe().promote.gates, "gptq", **arguments)  # type: ignore[arg-type]
+    return judge(candidate, champion, recipe().promote.gates, **arguments)  # type: ignore[arg-type]
 
 
 def with_mme(name: str, holdout: int, mme: range) -> Bundle:
@@ -75,8 +75,8 @@ def test_quantized_weights_may_lose_only_so_much(workspace: Path) -> None:
 
 
 def test_merged_weights_have_no_drop_to_fear(workspace: Path) -> None:
-    made = bundle(recipe(), "a", 90)
-    judged = judge(made, base_bundle(recipe()).reports["base"], recipe().promote.gates, "merged", SMOKE)
+    made = bundle(recipe(), "a", 90).model_copy(update={"serve_weights": "merged"})
+    judged = judge(made, base_bundle(recipe()).reports["base"], recipe().promote.gates, SMOKE)
     assert judged.holds
     assert not any("near merged" in row.name for row in judged.rows)
 

@@ -87,14 +87,11 @@ def test_the_base_is_the_first_champion_and_only_then(plan: Recipe, registry: Re
     later = base.model_copy(update={"holdout": "other", "serve_weights": "merged"})
     assert stage.ensure_champion(plan, later).number == first.number
     assert registry.find(later.digest) is None
-    weights = stage.champion_model(plan)
-    assert weights is not None
-    assert weights.form == "base"
+    assert first.bundle.full.form == first.bundle.served.form == "base"
 
 
 def test_nothing_is_registered_yet(plan: Recipe, registry: Registry) -> None:
     assert stage.champion(plan) is None
-    assert stage.champion_model(plan) is None
     with pytest.raises(LavaflowError, match=f"{registry.name} has no version 3; nothing is registered yet"):
         registry.version(3)
 

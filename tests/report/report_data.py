@@ -305,7 +305,7 @@ def run(
         champion = evaluations["champion"] = evaluated(weights("gptq", 4_099_999), data, earlier)
     bundle = make_bundle(plan, weights=list(made.values()), reports=list(reports.values()), data=data, trained=training)
     smoke = SmokeResult(engine="transformers", asked=52, answered=52, same=51, differing=[])
-    table = judge(bundle, champion, plan.promote.gates, plan.serve.weights, smoke)
+    table = judge(bundle, champion, plan.promote.gates, smoke)
     state = "waiting" if waiting else "promoted" if table.holds else "not promoted"
     return ReportInputs(
         recipe=plan,
