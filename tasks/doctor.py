@@ -122,7 +122,7 @@ def _room(recipe: Recipe) -> list[Check]:
     full = any(
         plan.train == "full" for s in recipe.train.stages for n, plan in s.components.items() if n == "language_model"
     )
-    needed = held + (count * (width + 8) if full else 0.05 * count * 16) + 2e9
+    needed = held + (count * 16 if full else 0.05 * count * 16) + 2e9
     name, device_memory = _accelerator()
     where, free = (name, device_memory) if device_memory else ("this machine", _memory())
     disk = shutil.disk_usage(".").free

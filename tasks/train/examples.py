@@ -60,8 +60,9 @@ def image_tokens(config: PreTrainedConfig) -> int:
         raise LavaflowError(
             f"{config.model_type}: pictures take a varying number of tokens; only fixed grids are known"
         )
-    patches = (size // patch) ** 2
-    return patches if config.vision_feature_select_strategy == "default" else patches + 1
+    class_token = "siglip" not in vision.model_type  # CLIP's towers have one
+    dropped = config.vision_feature_select_strategy == "default"  # the first feature, whatever it is
+    return (size // patch) ** 2 + class_token - dropped
 
 
 class ExampleMaker:

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, SiglipVisionConfig
 
 from tasks.dataset import Message, Row
 from tasks.errors import LavaflowError
 from tasks.models import load_model, load_processor
-from tasks.train.examples import IGNORE, ExampleMaker
+from tasks.train.examples import IGNORE, ExampleMaker, image_tokens
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +60,22 @@ def test_the_prompt_is_what_generation_will_see(make):
 def test_a_marker_without_its_picture_is_refused(make):
     with pytest.raises(LavaflowError, match="image markers and images do not match"):
         make(row("What is it?", "a cup", images=1))
+
+
+@pytest.mark.parametrize("strategy", ["default", "full"])
+@pytest.mark.parametrize("tower", [CLIPVisionConfig, SiglipVisionConfig])
+def test_the_count_of_image_tokens_is_what_the_tower_gives(tower, strategy):
+    vision = tower(hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+                   image_size=28, patch_size=14)  # fmt: skip
+    text = LlamaConfig(vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+    config = LlavaConfig(
+        vision_config=vision, text_config=text, image_token_index=3, vision_feature_select_strategy=strategy
+    )
+    model = LlavaForConditionalGeneration(config)
+    features = model.get_image_features(pixel_values=torch.zeros(1, 3, 28, 28), return_dict=True).pooler_output
+    assert image_tokens(config) == features[0].shape[0]
+
+
+def test_the_models_own_tokens_in_a_rows_text_are_seen(make):
+    assert make.control_token(row("<image>\nWhat is it?", "a </s> cup")) == "</s>"
+    assert make.control_token(row("<image>\nWhat is it?", "a cup")) is None
