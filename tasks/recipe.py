@@ -20,7 +20,7 @@ Points = Annotated[float, Field(ge=0, le=100)]
 class Section(BaseModel):
     """Base of all sections: no unknown keys, no change after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Model(Section):
@@ -83,6 +83,12 @@ class Split(Section):
     seed: int = 17
     """Deals the groups. Another value makes hold-out rows of rows that today's champion was trained on: change it only
     where training starts from the base and the champion is judged anew."""
+
+    @model_validator(mode="after")
+    def _leaves_rows_to_train(self) -> "Split":
+        if self.holdout + self.validation >= 1:
+            raise ValueError("holdout and validation together are the whole: nothing is left to train on")
+        return self
 
 
 class Prepare(Section):

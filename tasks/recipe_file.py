@@ -43,6 +43,8 @@ def read_recipe(path: Path, overrides: list[str], model: type[M]) -> M:
         raise LavaflowError(f"{path}: `name` is not a key; a recipe is named by its file")
     for override in overrides:
         _override(values, override)
+    if "name" in values:
+        raise LavaflowError("--set name: not a key; a recipe is named by its file")
     try:
         return model.model_validate({**values, "name": path.stem})
     except ValidationError as error:

@@ -30,6 +30,8 @@ def test_every_recipe_of_the_project_is_valid(file):
         ("serve.weights=awq quantize.awq=null", "serve.weights is awq, but quantize has no section `awq`"),
         ("evaluate.holdout=null", "cannot be null"),
         ("train.stages.align=null", "train.stages.0"),
+        ("prepare.split.holdout=0.99", "nothing is left to train on"),
+        ("train.stages.align.projector.lr=.inf", "should be a finite number"),
     ],
 )
 def test_a_wrong_key_or_value_is_named_with_its_remedy(override, said):
@@ -65,11 +67,26 @@ def test_set_reaches_into_lists_by_name_and_by_number():
 
 
 @pytest.mark.parametrize(
-    "override", ["train", "=1", "train.stages.middle.warmup=1", "train.max_length.x=1", "train.seed=["]
+    "override", ["train", "=1", "train.stages.middle.warmup=1", "train.max_length.x=1", "train.seed=[", "name=other"]
 )
 def test_an_override_that_cannot_be_meant_is_refused(override):
     with pytest.raises(LavaflowError, match="--set"):
         load_recipe(DIGITS, [override])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: &a [x]\nb: [*a, *a]\n", "2: \\*a: aliases are not read"),
+        ("? [a, b]\n: 1\n", "1: a key must be a name"),
+        ("a: " + "[" * 3000, "not valid YAML"),
+    ],
+    ids=["alias", "key", "depth"],
+)
+def test_yaml_that_unfolds_or_has_no_names_is_refused(tmp_path, text, said):
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(LavaflowError, match=said):
+        load_recipe(tmp_path / "bad.yaml")
 
 
 def test_components_are_typed_by_how_they_train():

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 EXAMPLES = 5
 """Differing answers that a result shows."""
+SHOWN = 500
+"""Characters of each: a result is kept as a tag, which the registry bounds."""
 FAILURES = 3
 """Errors in a row after which a server is given up."""
 
@@ -105,9 +107,8 @@ def ask_holdout(server: Server, report: EvalReport, data: Dataset, *, count: int
                 answered += 1
                 same += served == offline
             if served != offline:
-                differing.append(
-                    Difference(id=answer.id, question=answer.question, offline=offline, served=served, error=reason)
-                )
+                words = {"question": answer.question, "offline": offline, "served": served, "error": reason}
+                differing.append(Difference(id=answer.id, **{k: v and v[:SHOWN] for k, v in words.items()}))
     result = SmokeResult(
         engine=server.engine.spec.name, asked=len(chosen), answered=answered, same=same, differing=differing[:EXAMPLES]
     )

@@ -148,7 +148,9 @@ def _last_layers(model: PreTrainedModel, count: int) -> range:
     feature = model.config.vision_feature_layer
     features = [feature] if isinstance(feature, int) else list(feature)
     used = max(number if number >= 0 else depth + 1 + number for number in features)
-    return range(max(0, used - count), used)
+    if count > used:
+        raise LavaflowError(f"vision_tower: last_layers of {count}, but its features come from {used} layers")
+    return range(used - count, used)
 
 
 def _layer_number(name: str) -> int | None:

@@ -25,6 +25,11 @@ def test_components_that_a_stage_does_not_name_are_frozen(parts):
     assert training == set(group["names"]) == set(parts.parameters("projector"))
 
 
+def test_more_last_layers_than_there_are_is_an_error(parts):
+    with pytest.raises(LavaflowError, match="last_layers of 99"):
+        apply_plan(parts, stage(vision_tower={"train": "last_layers", "layers": 99, "lr": 1e-3}))
+
+
 def test_the_last_layers_are_those_before_the_one_that_features_are_read_from(parts):
     (group,) = apply_plan(parts, stage(vision_tower={"train": "last_layers", "layers": 1, "lr": 1e-3}))
     depth = parts.model.config.vision_config.num_hidden_layers
