@@ -43,6 +43,16 @@ def test_kill_9_of_the_parent_ends_the_child(workspace):
     assert gone(pid)
 
 
+def test_leaving_the_block_ends_the_childs_children_too(workspace):
+    nested = "import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', "
+    nested += "'import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)'])"
+    nested += "; print(p.pid, flush=True); time.sleep(60)"
+    with child([sys.executable, "-c", nested], log=Path("child.log")):
+        while not Path("child.log").read_text().strip():
+            time.sleep(0.02)
+    assert gone(int(Path("child.log").read_text()))
+
+
 def test_leaving_the_block_ends_the_child_and_keeps_what_it_said(workspace):
     talk = "import time; print('here', flush=True); time.sleep(60)"
     with child([sys.executable, "-c", talk], log=Path("child.log")) as process:

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from release_data import QUESTIONS, base_bundle, bundle, model, recipe, report, training
+from release_data import DATA, QUESTIONS, base_bundle, bundle, model, recipe, report, training
 
 from tasks.errors import LavaflowError
 from tasks.refs import EvalReport
 from tasks.release.bundle import Bundle, make_bundle
-from tasks.release.gates import GateTable, judge
+from tasks.release.gates import GateTable, check_holdout, judge
 from tasks.release.smoke import SmokeResult
 
 SMOKE = SmokeResult(engine="transformers", asked=100, answered=100, same=100, differing=[])
@@ -131,3 +131,9 @@ def test_answers_to_other_questions_are_not_compared(workspace: Path) -> None:
     other = report(Path("runs/other"), "m", "base", [True] * 50)
     with pytest.raises(LavaflowError, match="holdout"):
         table(bundle(recipe(), "a", 90), other)
+
+
+def test_a_hold_out_too_small_for_any_proof_is_an_error_before_training() -> None:
+    check_holdout(recipe(), DATA.model_copy(update={"splits": {"holdout": 5}}))
+    with pytest.raises(LavaflowError, match="the hold-out has 4 questions; with fewer than 5"):
+        check_holdout(recipe(), DATA.model_copy(update={"splits": {"holdout": 4}}))

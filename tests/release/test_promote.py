@@ -6,8 +6,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from release_data import base_bundle, bundle
+from release_data import DATA, base_bundle, bundle
 
+from tasks.chain import start_model
 from tasks.errors import LavaflowError
 from tasks.locks import exclusive
 from tasks.recipe import Recipe
@@ -244,6 +245,48 @@ def test_the_kill_tests_reach_every_change(plan: Recipe, registry: Registry, bas
     judged(plan, "a", 90)
     assert not killed(5, "promote", plan)
     assert not killed(6, "rollback", plan)
+
+
+@pytest.mark.parametrize("changed", [{"engine": "vllm"}, {"weights": "merged"}])
+def test_what_was_not_judged_is_not_promoted(
+    plan: Recipe, registry: Registry, base: Version, changed: dict[str, str]
+) -> None:
+    judged(plan, "a", 90)
+    later = plan.model_copy(update={"serve": plan.serve.model_copy(update=changed)})
+    with pytest.raises(LavaflowError, match="was judged with its gptq weights in transformers; the recipe now serves"):
+        stage.promote(later)
+    assert registry.aliases()["champion"] == base.number
+
+
+def test_weights_that_are_gone_are_not_promoted_and_not_gone_back_to(
+    plan: Recipe, registry: Registry, base: Version
+) -> None:
+    version = judged(plan, "a", 90)
+    gptq = version.bundle.served.folder
+    gptq.rename("away")
+    with pytest.raises(LavaflowError, match=f"its weights are gone from {gptq}"):
+        stage.promote(plan)
+    Path("away").rename(gptq)
+    stage.promote(plan)
+    Path("base").rename("away")
+    with pytest.raises(LavaflowError, match="its weights are gone from base"):
+        stage.rollback(plan)
+    assert registry.aliases()["champion"] == version.number
+
+
+def test_a_champion_that_learned_from_this_data_gives_what_it_started_from(
+    plan: Recipe, registry: Registry, base: Version
+) -> None:
+    """Else the same command would train the champion again on the same rows, every night."""
+    plan = plan.model_copy(update={"train": plan.train.model_copy(update={"init": "champion"})})
+    first = start_model(plan, DATA)
+    assert first.digest == base.bundle.full.digest
+    made = bundle(plan, "a", 90).model_copy(update={"start": first})
+    version = stage.register(plan, made)
+    stage.judge(plan, version, base, base.bundle.report("gptq"), SMOKE)
+    stage.promote(plan)
+    assert start_model(plan, DATA) == first
+    assert start_model(plan, DATA.model_copy(update={"digest": "e" * 64})) == version.bundle.full
 
 
 def test_judging_again_with_the_same_result_writes_nothing(

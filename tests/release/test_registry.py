@@ -1,5 +1,6 @@
 """The registry: idempotent, whole, quiet, and clear about a server that is not there."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -26,6 +27,36 @@ def test_the_same_bundle_again_is_the_same_version(plan: Recipe, registry: Regis
     assert other.number == first.number + 1
     assert len(registry.client.search_runs([registry._experiment()])) == 2
     assert registry.aliases() == {"candidate": other.number}
+
+
+def test_results_that_were_made_again_elsewhere_are_the_same_version(plan: Recipe, registry: Registry) -> None:
+    first = stage.register(plan, bundle(plan, "a", 80))
+    Path("runs/a").rename("runs/b")
+    moved = {form: ref.model_copy(update={"path": f"runs/b/{Path(ref.path).name}"})
+             for form, ref in first.bundle.weights.items()}  # fmt: skip
+    again = {form: ref.model_copy(update={"path": f"runs/b/{Path(ref.path).name}"})
+             for form, ref in first.bundle.reports.items()}  # fmt: skip
+    version = stage.register(plan, first.bundle.model_copy(update={"weights": moved, "reports": again}))
+    assert version.number == first.number
+    assert registry.version(first.number).bundle.served.path == "runs/b/gptq"
+
+
+def test_an_error_of_the_tracking_server_does_not_tell_its_password() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:  # which takes connections and answers none
+        uri = f"http://me:hunter2@127.0.0.1:{server.getsockname()[1]}"
+        code = f"""
+from release_data import NAME, recipe
+from tasks.release.registry import Registry
+Registry(recipe({uri!r}).tracking, NAME).aliases()
+"""
+        environment = os.environ | {
+            "PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[2]}",
+            "MLFLOW_HTTP_REQUEST_TIMEOUT": "1",
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+        }
+        said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True).stderr
+    assert "LavaflowError: tracking.uri http://127.0.0.1" in said
+    assert "hunter2" not in said
 
 
 def test_a_version_comes_back_with_all_it_stands_for(plan: Recipe, registry: Registry) -> None:

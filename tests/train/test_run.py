@@ -11,13 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from train_data import small_recipe
+from train_data import small_recipe, write_dataset
 
+from tasks.dataset import Dataset
+from tasks.errors import LavaflowError
 from tasks.hub import base_ref
-from tasks.models import load_model
+from tasks.models import load_model, load_processor
 from tasks.refs import DatasetRef
 from tasks.store import digest_tree
-from tasks.train.run import load_for_training
+from tasks.train.examples import Example, ExampleMaker
+from tasks.train.run import _examples, load_for_training
 from tasks.train.save import read_endings
 from tasks.train.stage import merge, train
 
@@ -123,6 +126,28 @@ def test_small_steps_are_not_lost_in_bfloat16(trained, tiny_llava, dataset_folde
         assert tensor.dtype == torch.float32
         assert (moved > 0).float().mean() > 0.9, name
     assert merge(recipe, ref, trained[1]).bytes > 0
+
+
+def test_a_few_rows_that_do_not_fit_are_left_out_and_many_are_an_error(trained, tiny_llava, dataset_folder, workspace):
+    lengths = sorted(len(example.ids) for example in examples_of(trained, dataset_folder, 10_000))
+    some = examples_of(trained, dataset_folder, lengths[-2])
+    assert len(some) in range(len(lengths) - 2, len(lengths))
+    with pytest.raises(LavaflowError, match=r"train rows are longer than train.max_length 3"):
+        examples_of(trained, dataset_folder, 3)
+
+
+def examples_of(trained, dataset_folder: Path, max_length: int) -> list[Example]:
+    model = load_model(trained[1].path, dtype="float32", device=torch.device("cpu"))
+    make = ExampleMaker(load_processor(trained[1].path), model.config)
+    return _examples(make, Dataset(dataset_folder).rows("train"), max_length, "train")
+
+
+def test_a_plateau_without_validation_rows_is_an_error(trained, tiny_llava, tmp_path, workspace):
+    data = write_dataset(tmp_path / "data", rows=7)  # the eighth would be the first for validation
+    until = {"steps": 2, "plateau": {"metric": "eval_loss"}}
+    stage = {"name": "only", "until": until, "projector": {"train": "full", "lr": 1e-4}}
+    with pytest.raises(LavaflowError, match="stages.only.until.plateau looks at eval_loss, but the data has no"):
+        train(small_recipe(tiny_llava, stages=[stage]), dataset_ref(data), trained[1])
 
 
 def losses(folder: Path) -> list[float]:
