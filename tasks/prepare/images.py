@@ -75,8 +75,8 @@ def open_picture(path: Path, limits: Images) -> Picture:
     """Read, decode and judge one picture file.
 
     Raises:
-        Rejected: `too_many_bytes`, `not_an_image`, `too_many_pixels`, `broken_image`, `too_small`, `extreme_aspect` or
-            `blank_image`.
+        Rejected: `too_many_bytes`, `not_an_image`, `too_many_pixels`, `broken_image`, `unknown_scale`, `too_small`,
+            `extreme_aspect` or `blank_image`.
     """
     try:
         size = path.stat().st_size
@@ -94,7 +94,7 @@ def decode(data: bytes, name: str, max_pixels: int) -> Picture:
     """Decode a picture file's bytes, whole.
 
     Raises:
-        Rejected: `not_an_image`, `too_many_pixels` or `broken_image`.
+        Rejected: `not_an_image`, `too_many_pixels`, `broken_image` or `unknown_scale`.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of damaged metadata, which we do not use
@@ -118,6 +118,8 @@ def decode(data: bytes, name: str, max_pixels: int) -> Picture:
 
 def _upright_rgb(opened: Image.Image, data: bytes) -> Picture:
     """The picture as every later stage sees it; the file's own bytes where they say the same."""
+    if opened.mode in ("I", "F"):
+        raise Rejected("unknown_scale", "32-bit pixels: nothing says which value is white; save it with 8 or 16 bits")
     turned = _orientation(opened) != 1
     plain = opened.mode in ("RGB", "L") and "transparency" not in opened.info
     still = getattr(opened, "n_frames", 1) == 1

@@ -3,7 +3,7 @@
     app = make_app(engine, Guard(model="digits-llava", key=key, max_body=20_000_000, max_tokens=64, max_pixels=10**6))
 
     POST /v1/chat/completions   key; one model name; streaming; pictures as data URIs only
-    GET  /v1/models             key
+    GET  /v1/models[/NAME]      key
     GET  /health                no key
 
 What it lets pass is spelled out in `tasks/release/chat.py`. Every error has OpenAI's form:
@@ -66,9 +66,15 @@ def make_app(engine: Engine, guard: Guard, *, log_requests: bool = False) -> Sta
         alive = engine.is_alive()
         return JSONResponse({"status": "ok" if alive else "the engine has ended"}, 200 if alive else 503)
 
+    card = {"id": guard.model, "object": "model", "created": started, "owned_by": "lavaflow"}
+
     async def models(_: Request) -> Response:
-        card = {"id": guard.model, "object": "model", "created": started, "owned_by": "lavaflow"}
         return JSONResponse({"object": "list", "data": [card]})
+
+    async def model(request: Request) -> Response:
+        if request.path_params["name"] != guard.model:
+            raise Refused(404, f"there is no such model here; it is `{guard.model}`", code="model_not_found")
+        return JSONResponse(card)
 
     async def chat(request: Request) -> Response:
         body = await _read(request, guard.max_body)
@@ -105,6 +111,7 @@ def make_app(engine: Engine, guard: Guard, *, log_requests: bool = False) -> Sta
     routes = [
         Route("/health", health),
         Route("/v1/models", guarded(models)),
+        Route("/v1/models/{name}", guarded(model)),
         Route("/v1/chat/completions", guarded(chat), methods=["POST"]),
     ]
     app = Starlette(

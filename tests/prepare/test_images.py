@@ -88,6 +88,19 @@ def test_transparent_pixels_become_white():
     assert decode(saved(image, "PNG"), "a", 10**6).image.getpixel((0, 0)) == (255, 255, 255)
 
 
+def test_16_bit_grey_keeps_its_shades():
+    shades = np.linspace(0, 65_535, 60 * 60).astype(np.uint16).reshape(60, 60)
+    seen = np.asarray(decode(saved(Image.fromarray(shades), "PNG"), "", 10**6).image)
+    assert np.abs(seen[..., 0].astype(int) - shades / 257).max() <= 1
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_pixels_without_a_scale_are_refused(kind: type):
+    with pytest.raises(Rejected) as caught:
+        decode(saved(Image.fromarray(np.ones((60, 60), kind)), "TIFF"), "", 10**6)
+    assert caught.value.reason == "unknown_scale"
+
+
 def test_only_the_first_picture_of_an_animation_is_stored():
     data = saved(paint(1), "WEBP", save_all=True, append_images=[paint(2)], lossless=True)
     assert Image.open(io.BytesIO(decode(data, "a", 10**6).data)).format == "PNG"

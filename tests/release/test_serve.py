@@ -80,6 +80,7 @@ def test_the_reply_has_openais_form_and_the_public_name(client: OpenAI) -> None:
     assert reply.usage.completion_tokens == 3
     assert reply.choices[0].finish_reason == "length"
     assert [model.id for model in client.models.list()] == [NAME]
+    assert client.models.retrieve(NAME).id == NAME
 
 
 def test_a_stream_says_the_same_and_ends_as_openais_does(served: Served, client: OpenAI, picture: bytes) -> None:
