@@ -85,11 +85,12 @@ def run_stage(
     code = code_digest(stage.code)
     key = digest_json([stage.name, dict(inputs), values, code])[:16]
     folder = RUNS / stage.name / key
+    damaged = folder.exists()
     if done := find(stage, folder):
         log.info("%s: unchanged, taken from %s", stage.name, folder)
         return done
     with exclusive(RUNS / stage.name / f"{key}.lock", f"{stage.name} ({folder}) is being made by another run"):
-        if done := find(stage, folder):  # made while we waited for the lock
+        if not damaged and (done := find(stage, folder)):  # made by another run just before we had the lock
             return done
         partial = folder.with_name(f"{key}.partial")
         if partial.exists() and not stage.resumable:
