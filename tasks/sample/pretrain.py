@@ -16,7 +16,6 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import CLIPModel, LlavaForConditionalGeneration, LlavaProcessor
 
-from tasks.heap import keep_freed_memory
 from tasks.models import save_model
 from tasks.sample.clip import clip_tokenizer, save_clip, train_clip
 from tasks.sample.descent import Descent
@@ -42,7 +41,6 @@ def pretrain(pool: Pool, size: BaseSize, folder: Path) -> None:
         folder: where.
     """
     rng = np.random.default_rng(size.seed)
-    keep_freed_memory()
     with torch.random.fork_rng(devices=[]):
         seen = Seen.drawn(pool, size.pictures, size.model, rng)
         processor = llava_processor(size.model, train_tokenizer(_texts(seen, rng)))

@@ -11,7 +11,6 @@ from transformers import PreTrainedModel
 
 from tasks.dataset import Dataset, Row
 from tasks.errors import LavaflowError
-from tasks.heap import keep_freed_memory
 from tasks.models import load_model, load_processor, pick_device
 from tasks.recipe import Recipe
 from tasks.refs import ModelRef
@@ -41,7 +40,6 @@ def run_training(
         LavaflowError: nothing to train on, many samples over max_length, a plan that does not fit the model, a loss
             that is no number.
     """
-    keep_freed_memory()
     data = Dataset(data_folder)
     device = pick_device(recipe.model.device)
     processor = load_processor(base.path)
