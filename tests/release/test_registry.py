@@ -15,6 +15,7 @@ from tasks.child import child
 from tasks.errors import LavaflowError
 from tasks.recipe import Recipe
 from tasks.release import stage
+from tasks.release.reachable import without_secrets
 from tasks.release.registry import Registry
 from tasks.release.smoke import SmokeResult
 
@@ -46,6 +47,7 @@ def test_an_error_of_the_tracking_server_does_not_tell_its_password() -> None:
         uri = f"http://me:hunter2@127.0.0.1:{server.getsockname()[1]}"
         code = f"""
 from release_data import NAME, recipe
+from tasks.release.reachable import without_secrets
 from tasks.release.registry import Registry
 Registry(recipe({uri!r}).tracking, NAME).aliases()
 """
@@ -206,3 +208,9 @@ def test_a_remote_server_takes_the_same_steps(plan: Recipe, first_use: tuple[Pat
         assert found is not None
         assert found.bundle == made
         assert stage.rollback(remote).champion == base.number
+
+
+def test_the_recipe_as_it_is_shown_has_no_password() -> None:
+    kept = without_secrets(recipe("postgresql://me:hunter2@db:5432/mlflow"))
+    assert kept.tracking.uri == "postgresql://db:5432/mlflow"
+    assert "hunter2" not in kept.model_dump_json()
