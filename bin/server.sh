@@ -6,7 +6,8 @@ what=$1 name=$2
 folder=runs/servers
 pid=$folder/$name.pid
 # after a reboot the number may be another program's
-running() { [ -f "$pid" ] && ps -o command= -p "$(cat "$pid")" 2>/dev/null | grep -q "$name.* server"; }
+command_of() { tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline" || ps -o command= -p "$1" 2>/dev/null; }
+running() { [ -f "$pid" ] && command_of "$(cat "$pid")" | grep -q "$name.* server"; }
 
 if [ "$what" = stop ]; then
   if running; then kill "$(cat "$pid")" && echo "$name: stopped"; else echo "$name: not running"; fi

@@ -3,9 +3,9 @@
     recipe = load_recipe(Path("params/digits.yaml"), overrides=["train.max_length=512"])
     recipe.train.stages[0].projector.lr
 
-This file is the manual of the recipe: every key stands here once, with its unit, its default and its reason. It is
-also the only code that reads YAML; a wrong key or value is an error that names the file, the line, the key and the
-nearest valid name. How that is worded lives in `tasks/recipe_file.py`.
+This file is the manual of the recipe: every key stands here once, with its unit, its default and its reason. A
+wrong key or value is an error that names the file, the line, the key and the nearest valid name: `tasks/recipe_file.py`
+reads the YAML and words that.
 """
 
 from pathlib import Path

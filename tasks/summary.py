@@ -6,9 +6,9 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.console import table
 from tasks.recipe import Recipe
+from tasks.redact import shown
 from tasks.refs import DatasetRef, EvalReport, Form, ModelRef, Ref
 from tasks.release.promote import Judgement, Promotion
-from tasks.release.reachable import shown
 from tasks.store import read_manifest
 
 

@@ -44,10 +44,10 @@ def test_kill_9_of_the_parent_ends_the_child(workspace):
 
 
 def test_leaving_the_block_ends_the_childs_children_too(workspace):
-    nested = "import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', "
-    nested += "'import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)'])"
-    nested += "; print(p.pid, flush=True); time.sleep(60)"
-    with child([sys.executable, "-c", nested], log=Path("child.log")):
+    stubborn = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    stubborn += "; print(os.getpid(), flush=True); time.sleep(60)"
+    parent = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {stubborn!r}]); time.sleep(60)"
+    with child([sys.executable, "-c", parent], log=Path("child.log")):
         while not Path("child.log").read_text().strip():
             time.sleep(0.02)
     assert gone(int(Path("child.log").read_text()))

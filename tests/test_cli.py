@@ -90,9 +90,19 @@ def test_words_wrap_where_a_table_is_wider_than_the_terminal():
     [
         ("Finished in state Failed('OSError: [Errno 28] No space left on device')", False),
         ("Finished in state Failed('LavaflowError: no such key')", False),
+        ("Crash detected! Execution was aborted by an interrupt signal.", False),
         ("Finished in state Failed('KeyError: x')", True),
     ],
 )
 def test_prefect_does_not_repeat_what_gets_its_one_line(said, shown):
     record = logging.makeLogRecord({"msg": said, "levelno": logging.ERROR})
     assert console.OneLineErrors().filter(record) is shown
+
+
+def test_a_file_in_the_way_is_named(tmp_path):
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(OSError, match="Not a directory") as caught:
+        (tmp_path / "runs" / "train").mkdir()
+    assert console.explain(caught.value) == (
+        f"{tmp_path}/runs/train: Not a directory; put it right and run the same command again"
+    )

@@ -29,7 +29,7 @@ def test_pickled_weights_are_not_opened(copy: Path):
 
 
 @pytest.mark.parametrize("load", [lambda f: load_model(f, dtype="float32", device=CPU), load_processor])
-def test_code_that_comes_with_a_model_is_neither_run_nor_asked_about(copy: Path, load):
+def test_code_that_comes_with_a_model_is_neither_run_nor_asked_about(copy: Path, load, workspace: Path):
     (copy / "evil.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
     for name, key in (("config.json", "AutoModelForImageTextToText"), ("tokenizer_config.json", "AutoProcessor")):
         config = json.loads((copy / name).read_text())

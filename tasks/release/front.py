@@ -79,24 +79,7 @@ def make_app(engine: Engine, guard: Guard, *, log_requests: bool = False) -> Sta
     async def chat(request: Request) -> Response:
         body = await _read(request, guard.max_body)
         asked = await run_in_threadpool(read_request, body, guard.model, guard.max_tokens, guard.max_pixels)
-        worded = await run_in_threadpool(engine.spec.request, asked) | {"model": engine.spec.model}
-        client: httpx.AsyncClient = request.app.state.client
-        sent = client.build_request("POST", "/v1/chat/completions", json=worded)
-        try:
-            reply = await client.send(sent, stream=True)
-        except httpx.TransportError as error:
-            raise Refused(503, f"the engine does not answer ({type(error).__name__})") from None
-        if reply.status_code == 200 and asked.get("stream"):
-            return StreamingResponse(_stream(reply, guard.model), media_type="text/event-stream")
-        try:
-            content = await reply.aread()
-        except httpx.TransportError as error:
-            raise Refused(503, f"the engine broke off ({type(error).__name__})") from None
-        finally:
-            await reply.aclose()
-        if reply.status_code != 200:
-            raise _engine_error(reply.status_code, content, engine.spec.model, guard.model)
-        return JSONResponse(json.loads(content) | {"model": guard.model})
+        return await _forward(request.app.state.client, engine, guard.model, asked)
 
     def guarded(handle: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         async def check(request: Request) -> Response:
@@ -122,6 +105,27 @@ def make_app(engine: Engine, guard: Guard, *, log_requests: bool = False) -> Sta
     if log_requests:
         app.add_middleware(_Log)
     return app
+
+
+async def _forward(client: httpx.AsyncClient, engine: Engine, model: str, asked: dict[str, Any]) -> Response:
+    """The engine's answer to a checked request, under the public model name."""
+    worded = await run_in_threadpool(engine.spec.request, asked) | {"model": engine.spec.model}
+    sent = client.build_request("POST", "/v1/chat/completions", json=worded)
+    try:
+        reply = await client.send(sent, stream=True)
+    except httpx.TransportError as error:
+        raise Refused(503, f"the engine does not answer ({type(error).__name__})") from None
+    if reply.status_code == 200 and asked.get("stream"):
+        return StreamingResponse(_stream(reply, model), media_type="text/event-stream")
+    try:
+        content = await reply.aread()
+    except httpx.TransportError as error:
+        raise Refused(503, f"the engine broke off ({type(error).__name__})") from None
+    finally:
+        await reply.aclose()
+    if reply.status_code != 200:
+        raise _engine_error(reply.status_code, content, engine.spec.model, model)
+    return JSONResponse(json.loads(content) | {"model": model})
 
 
 async def _read(request: Request, most: int) -> bytes:

@@ -1,7 +1,6 @@
 """Whether a tracking server is there: asked in seconds and answered in one line, where MLflow tries for an hour.
 
 check_reachable("postgresql://user:secret@db/mlflow")
-shown("postgresql://user:secret@db/mlflow")          # postgresql://db/mlflow
 """
 
 import os
@@ -10,22 +9,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tasks.errors import LavaflowError
-from tasks.recipe import Recipe
+from tasks.redact import shown
 
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 REACH_SECONDS = 5.0
-
-
-def shown(uri: str) -> str:
-    """A URI without its user and password."""
-    parts = urlsplit(uri)
-    return uri.replace(f"{parts.netloc.rpartition('@')[0]}@", "", 1) if "@" in parts.netloc else uri
-
-
-def without_secrets(recipe: Recipe) -> Recipe:
-    """The recipe as it may be printed, kept and shown: its tracking URI without user and password."""
-    tracking = recipe.tracking.model_copy(update={"uri": shown(recipe.tracking.uri)})
-    return recipe.model_copy(update={"tracking": tracking})
 
 
 def check_reachable(uri: str) -> None:

@@ -24,8 +24,9 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.errors import LavaflowError
 from tasks.recipe import Recipe, Tracking
+from tasks.redact import shown
 from tasks.release.bundle import Bundle, curves, metrics_of
-from tasks.release.reachable import check_reachable, shown
+from tasks.release.reachable import check_reachable
 
 log = logging.getLogger(__name__)
 

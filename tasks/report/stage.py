@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tasks.recipe import Recipe
-from tasks.release.reachable import shown, without_secrets
+from tasks.redact import shown, without_secrets
 from tasks.release.registry import Version
 from tasks.release.stage import attach
 from tasks.report.inputs import Outcome as Verdict

@@ -166,10 +166,15 @@ def test_the_worst_fitting_share_is_quarantined_and_every_judged_row_keeps_its_s
     assert (sum(card.alignment.kept.counts), sum(card.alignment.dropped.counts)) == (len(judged), 4)
 
 
-def test_moving_the_cut_scores_nothing_again(shop: Path, tiny_clip: Path, monkeypatch: pytest.MonkeyPatch):
+def test_moving_the_cut_scores_nothing_again(shop: Path, tiny_clip: Path):
+    def scored() -> dict[Path, int]:
+        return {file: file.stat().st_mtime_ns for file in Path("runs/alignment-scores").glob("*/manifest.json")}
+
     aligned(tiny_clip, 0.1)
-    monkeypatch.setattr("tasks.prepare.stage.score_pairs", None)
+    before = scored()
     assert aligned(tiny_clip, 0.2).reasons["misaligned"] == 8
+    assert scored() == before
+    assert len(before) == 1
 
 
 def test_an_unchanged_run_does_not_import_torch(shop: Path, tiny_clip: Path):

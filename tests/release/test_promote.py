@@ -258,6 +258,11 @@ def test_what_was_not_judged_is_not_promoted(
     assert registry.aliases()["champion"] == base.number
 
 
+def test_the_judged_form_serves_whatever_the_recipe_says_by_now(plan: Recipe, registry: Registry) -> None:
+    made = bundle(plan, "a", 90).model_copy(update={"serve_weights": "merged"})
+    assert stage.register(plan, made).bundle.served == made.weights["merged"]
+
+
 def test_weights_that_are_gone_are_not_promoted_and_not_gone_back_to(
     plan: Recipe, registry: Registry, base: Version
 ) -> None:
@@ -289,10 +294,10 @@ def test_a_champion_that_learned_from_this_data_gives_what_it_started_from(
     assert start_model(plan, DATA.model_copy(update={"digest": "e" * 64})) == version.bundle.full
 
 
-def test_judging_again_with_the_same_result_writes_nothing(
-    plan: Recipe, registry: Registry, base: Version, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_judging_again_with_the_same_result_writes_nothing(plan: Recipe, registry: Registry, base: Version) -> None:
     version = judged(plan, "a", 90)
     known = registry.version(version.number)
-    monkeypatch.setattr(Registry, "tag", lambda *_: pytest.fail("wrote a tag"))
+    store = Path(plan.tracking.uri.removeprefix("sqlite:///"))
+    before = store.read_bytes()
     moves.judge_version(registry, plan, known, base, base.bundle.report("gptq"), SMOKE)
+    assert store.read_bytes() == before

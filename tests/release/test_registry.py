@@ -14,8 +14,8 @@ from release_data import DATA, base_bundle, bundle, recipe
 from tasks.child import child
 from tasks.errors import LavaflowError
 from tasks.recipe import Recipe
+from tasks.redact import without_secrets
 from tasks.release import stage
-from tasks.release.reachable import without_secrets
 from tasks.release.registry import Registry
 from tasks.release.smoke import SmokeResult
 
@@ -47,7 +47,7 @@ def test_an_error_of_the_tracking_server_does_not_tell_its_password() -> None:
         uri = f"http://me:hunter2@127.0.0.1:{server.getsockname()[1]}"
         code = f"""
 from release_data import NAME, recipe
-from tasks.release.reachable import without_secrets
+from tasks.redact import without_secrets
 from tasks.release.registry import Registry
 Registry(recipe({uri!r}).tracking, NAME).aliases()
 """

@@ -72,7 +72,7 @@ def test_one_question_with_a_picture_is_answered(served: Served, picture: bytes)
         ask(served.server, "Is the ink red?", max_tokens=17)
 
 
-def test_the_reply_has_openais_form_and_the_public_name(client: OpenAI) -> None:
+def test_the_reply_has_openais_form_and_the_public_name(served: Served, client: OpenAI) -> None:
     reply = client.chat.completions.create(**question(max_tokens=3))
     assert reply.model == NAME
     assert reply.choices[0].message.role == "assistant"
@@ -81,6 +81,8 @@ def test_the_reply_has_openais_form_and_the_public_name(client: OpenAI) -> None:
     assert reply.choices[0].finish_reason == "length"
     assert [model.id for model in client.models.list()] == [NAME]
     assert client.models.retrieve(NAME).id == NAME
+    lower = {"Authorization": f"bearer {served.server.key}"}  # the scheme has no case (RFC 9110, 11.1)
+    assert httpx.get(f"{served.server.base_url}/models", headers=lower).status_code == 200
 
 
 def test_a_stream_says_the_same_and_ends_as_openais_does(served: Served, client: OpenAI, picture: bytes) -> None:
@@ -331,5 +333,6 @@ def test_the_smoke_test_is_not_done_again_for_the_same_version(
     monkeypatch.setattr(stage, "start_server", lambda *_, **__: nullcontext(served.server))  # it is up already
     first = stage.smoke(plan, version, served.data)
     assert (first.asked, first.same) == (12, 12)
-    monkeypatch.setattr(stage, "start_server", lambda *_, **__: pytest.fail("started a server"))
+    monkeypatch.undo()
     assert stage.smoke(plan, version, served.data) == first
+    assert not list(Path("runs/serve").glob("*-smoke.log")), "no server was started"

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from train_data import small_recipe, write_dataset
 
-from tasks.dataset import Dataset
+from tasks.dataset import Dataset, Message
 from tasks.errors import LavaflowError
 from tasks.hub import base_ref
 from tasks.models import load_model, load_processor
@@ -132,8 +132,20 @@ def test_a_few_rows_that_do_not_fit_are_left_out_and_many_are_an_error(trained, 
     lengths = sorted(len(example.ids) for example in examples_of(trained, dataset_folder, 10_000))
     some = examples_of(trained, dataset_folder, lengths[-2])
     assert len(some) in range(len(lengths) - 2, len(lengths))
+    assert left_out_for_control_tokens(trained, dataset_folder)
     with pytest.raises(LavaflowError, match=r"train rows are longer than train.max_length 3"):
         examples_of(trained, dataset_folder, 3)
+
+
+def left_out_for_control_tokens(trained, dataset_folder: Path) -> bool:
+    """Whether one of twenty rows with the model's own end token in its text is the one that is left out."""
+    rows = Dataset(dataset_folder).rows("train")
+    good = next(row for row in rows if row.images)
+    said = [*good.messages[:-1], Message(role="assistant", content="a cup </s> yes")]
+    twenty = [*[good] * 19, good.model_copy(update={"messages": said})]
+    model = load_model(trained[1].path, dtype="float32", device=torch.device("cpu"))
+    make = ExampleMaker(load_processor(trained[1].path), model.config)
+    return len(_examples(make, twenty, 256, "train")) == 19
 
 
 def examples_of(trained, dataset_folder: Path, max_length: int) -> list[Example]:
